@@ -1,0 +1,73 @@
+// Keeps freed buffers for reuse, and never hands one out before the command that used it has finished.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <unordered_set>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace metalhead {
+
+/// Bytes and counts of a pool; `in_use` buffers are held by callers, `cached` ones wait for reuse.
+struct PoolStatistics {
+  uint64_t bytes_in_use = 0;
+  uint64_t bytes_cached = 0;
+  uint64_t peak_bytes_in_use = 0;
+  uint64_t limit_bytes = 0;
+  uint64_t allocations = 0;  ///< buffers made by the device
+  uint64_t reuses = 0;       ///< requests served from the cache
+};
+
+/// Thread-safe. Tickets rise with every command; a buffer released with ticket t is free once `completed() >= t`.
+class BufferPool {
+ public:
+  struct Hooks {
+    std::function<Buffer(uint64_t size)> allocate;     ///< returns a buffer with contents nullptr when memory is short
+    std::function<void(const Buffer&)> free;           ///< gives the memory back to the system
+    std::function<uint64_t()> completed;               ///< the highest ticket whose command has finished
+  };
+
+  /// `limit_bytes` bounds what the cache may hold, not what callers may hold.
+  BufferPool(Hooks hooks, uint64_t limit_bytes);
+  ~BufferPool();
+  BufferPool(const BufferPool&) = delete;
+  BufferPool& operator=(const BufferPool&) = delete;
+
+  /// The size that a request is rounded up to: steps of a quarter of a power of two, at least 4096 bytes.
+  static uint64_t size_class(uint64_t size);
+
+  /// A buffer of `size_class(size)` bytes; trims the cache and tries again before it throws MemoryError.
+  Buffer acquire(uint64_t size);
+
+  /// Takes a buffer of `acquire` back; throws ValueError if the pool did not hand it out (double release).
+  void release(const Buffer& buffer, uint64_t ticket);
+
+  /// Frees every cached buffer whose command has finished.
+  void trim();
+
+  void set_limit(uint64_t bytes);
+  PoolStatistics statistics() const;
+
+ private:
+  struct Pending {
+    Buffer buffer;
+    uint64_t ticket;
+  };
+
+  void collect_finished();
+  void shrink_to(uint64_t bytes);
+
+  Hooks hooks_;
+  mutable std::mutex mutex_;
+  PoolStatistics statistics_;
+  std::map<uint64_t, std::vector<Buffer>> free_;  ///< by size class
+  std::deque<Pending> pending_;                   ///< in order of release
+  std::unordered_set<void*> in_use_;              ///< contents of the buffers that callers hold
+};
+
+}  // namespace metalhead
