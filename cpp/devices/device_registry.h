@@ -24,7 +24,7 @@ std::string default_device_name();
 /// `device(default_device_name())`.
 Device& default_device();
 
-/// Throws DeviceError if there is no such device.
-void set_default_device(const std::string& name);
+/// The device must be one of those above.
+void set_default_device(Device& device);
 
 }  // namespace metalhead
