@@ -15,7 +15,8 @@ std::string text_of(std::span<const int64_t> shape) {
   return shape_text(tensor);
 }
 
-/// True if every index reaches an address of its own: each stride steps over all that smaller strides can reach.
+/// True if every index reaches an address of its own: each stride steps over all that smaller strides can
+/// reach.
 bool addresses_are_distinct(const Tensor& tensor) {
   int64_t reach = 0;
   uint32_t done = 0;
