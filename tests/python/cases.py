@@ -85,13 +85,15 @@ def check(
     if operation is mh.sdpa_sliding:
         meaning["causal"] = True
     wants_lse = meaning.pop("return_lse", False)
+    given = keywords.get("out")
+    dtype = q.dtype if given is None else given.dtype
     expected, expected_lse = reference.sdpa(q, k, v, return_lse=True, **meaning)
-    plain, plain_lse = reference.plain_float32(q, k, v, return_lse=True, **meaning)
+    plain, plain_lse = reference.plain_float32(q, k, v, out_dtype=dtype, return_lse=True, **meaning)
     context = f"{operation.__name__} {context} q{np.shape(q)} k{np.shape(k)} {sorted(meaning)}"
     out, lse = result if wants_lse else (result, None)
-    if keywords.get("out") is not None:
-        assert out is keywords["out"], f"{context}: the result is not the given out"
-    assert out.dtype == q.dtype, f"{context}: dtype {out.dtype}"
+    if given is not None:
+        assert out is given, f"{context}: the result is not the given out"
+    assert out.dtype == dtype, f"{context}: dtype {out.dtype}"
     assert_attention_close(out, expected, plain, context)
     if wants_lse:
         assert lse.dtype == np.float32, f"{context}: lse dtype {lse.dtype}"

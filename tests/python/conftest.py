@@ -24,16 +24,10 @@ def is_simulated(device: str) -> bool:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let a run choose its devices and ask for heavy work on simulated ones."""
+    """Let a run choose its devices and ask for more than usual."""
     parser.addoption("--device", action="append", help="run on this device only (may be repeated)")
-    parser.addoption("--heavy", action="store_true", help="run heavy tests on simulated devices too")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Name the markers of this suite."""
-    config.addinivalue_line("markers", "slow: takes minutes or gigabytes of address space")
-    config.addinivalue_line("markers", "heavy: too much for a simulated device")
-    config.addinivalue_line("markers", "threads: several threads at once, for the thread sanitizer")
+    parser.addoption("--run-heavy", action="store_true", help="run heavy tests on simulated devices too")
+    parser.addoption("--run-slow", action="store_true", help="run tests that take minutes or gigabytes")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -44,18 +38,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave heavy tests out where the device is simulated."""
-    if config.getoption("--heavy"):
-        return
+    """Leave slow tests out unless asked for, and heavy ones where the device is simulated."""
 
-    def too_heavy(item: pytest.Item) -> bool:
-        device = getattr(item, "callspec", None) and item.callspec.params.get("device")
-        return bool(device) and item.get_closest_marker("heavy") is not None and is_simulated(device)
+    def wanted(item: pytest.Item) -> bool:
+        if item.get_closest_marker("slow") and not config.getoption("--run-slow"):
+            return False
+        if not item.get_closest_marker("heavy") or config.getoption("--run-heavy"):
+            return True
+        device = item.callspec.params.get("device") if hasattr(item, "callspec") else None
+        return device is None or not is_simulated(device)
 
-    heavy = [item for item in items if too_heavy(item)]
-    if heavy:
-        config.hook.pytest_deselected(items=heavy)
-        items[:] = [item for item in items if item not in heavy]
+    config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
+    items[:] = [item for item in items if wanted(item)]
 
 
 @pytest.fixture(scope="session")

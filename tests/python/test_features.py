@@ -94,6 +94,7 @@ FEATURES = {
     "ring_each": Feature("ring", {"ring_start": lambda dims, dtype: np.array([5, 36])}),
     "return_lse": Feature("return_lse", {"return_lse": True}),
     "out": Feature("out", {"out": lambda dims, dtype: np.full(dims.shapes[3], np.nan, dtype)}),
+    "out_float32": Feature("out", {"out": lambda dims, dtype: np.full(dims.shapes[3], np.nan, np.float32)}),
     "token_major": Feature("layout", layout=token_major),
     "with_capacity": Feature("layout", layout=with_capacity),
     "float16": Feature("dtype", dtype="float16"),
