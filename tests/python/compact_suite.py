@@ -1,15 +1,13 @@
-"""A short run over all kernels of the CPU device; prints the instruction set in use. For subprocesses of test_isa."""
+"""A short run over all kernels of the CPU device that prints its instruction set; a subprocess of test_isa."""
 
 import metalhead as mh
-from cases import DTYPES, Dims, check
+from cases import DTYPES, Dims, check, make_qkv
 from test_features import FEATURES, OPERATIONS, run
 from test_merge_attention import test_random_parts as check_merge_of_parts
 
 
 def main() -> None:
     """Raise AssertionError with the place of the first value that is off."""
-    from cases import make_qkv
-
     for dtype in DTYPES:
         for head_dim, value_dim in ((8, 8), (64, 64), (80, 96), (128, 128), (45, 33), (256, 256), (576, 512)):
             for query_length, kv_length in ((1, 1), (1, 100), (3, 17), (16, 65), (40, 90)):
@@ -23,7 +21,7 @@ def main() -> None:
         for operation in OPERATIONS:
             run(operation, (name,), "cpu")
             run(operation, (name, "float16" if FEATURES[name].slot != "dtype" else "causal"), "cpu")
-    print(mh.info()["devices"]["cpu"]["instruction_set"])
+    print(mh.Device("cpu").info()["instruction set"])
 
 
 if __name__ == "__main__":

@@ -22,11 +22,9 @@ SIGNATURES = {
     "sdpa_sliding": f"(q, k, v, *, window_size, scale=None, softcap=0.0, sinks=None, {TAIL})",
     "flash_attn_vec": f"(q, k, v, {FEATURES}{TAIL}, splits=None)",
     "merge_attention": "(outs, lses, *, out=None, return_lse=False)",
-    "empty": "(shape, dtype, device=None)",
-    "zeros": "(shape, dtype, device=None)",
+    "empty": "(shape, dtype='float32', device=None)",
+    "zeros": "(shape, dtype='float32', device=None)",
     "asarray": "(x, dtype=None, device=None, copy=None)",
-    "devices": "()",
-    "default_device": "()",
     "info": "()",
 }
 

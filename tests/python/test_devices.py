@@ -1,5 +1,6 @@
 """Devices: which there are, what they say of themselves, and their memory pools."""
 
+import os
 import subprocess
 import sys
 
@@ -13,16 +14,17 @@ from cases import Dims, make_qkv
 def test_the_cpu_is_always_there():
     assert "cpu" in mh.devices()
     assert len(set(mh.devices())) == len(mh.devices())
-    assert mh.default_device() in mh.devices()
+    assert mh.default_device().name in mh.devices()
 
 
 def test_default_device(device):
     before = mh.default_device()
     try:
         mh.set_default_device(device)
-        assert mh.default_device() == device
-        made = mh.zeros((2,), "float32").device
-        assert device in (str(made), getattr(made, "name", None))
+        assert mh.default_device() == mh.Device(device)
+        assert mh.zeros(2).device == mh.Device(device)
+        mh.set_default_device(mh.Device("cpu"))
+        assert mh.default_device().name == "cpu"
     finally:
         mh.set_default_device(before)
 
@@ -34,7 +36,7 @@ def test_unknown_devices(name):
             act(name)
         assert "cpu" in str(caught.value), "the error says which devices there are"
         assert name in str(caught.value)
-    assert mh.default_device() in mh.devices()
+    assert mh.default_device().name in mh.devices()
 
 
 @pytest.mark.parametrize("name", [3, 1.5, [], b"cpu"])
@@ -51,7 +53,6 @@ def test_a_device_is_itself(device):
     assert dev == mh.Device(device)
     assert hash(dev) == hash(mh.Device(device))
     assert device in repr(dev)
-    assert dev != device or str(dev) == device
     q, k, v = make_qkv(Dims())
     assert np.array_equal(mh.sdpa(q, k, v, device=dev), mh.sdpa(q, k, v, device=device))
 
@@ -62,14 +63,14 @@ def test_info():
     assert set(info["devices"]) == set(mh.devices())
     cpu = info["devices"]["cpu"]
     assert int(cpu["threads"]) >= 1
-    assert cpu["instruction_set"] in cpu["instruction_sets"]
+    assert cpu["instruction set"] in cpu["available instruction sets"].split(", ")
     for name in mh.devices():
         assert mh.Device(name).info() == info["devices"][name]
 
 
 def test_the_command_line_prints_the_info():
     done = subprocess.run(
-        [sys.executable, "-m", "metalhead", "info"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "metalhead"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "cpu" in done.stdout
@@ -128,9 +129,7 @@ def test_calls_leave_nothing_in_use(device):
 
 
 def run_with(variable, value):
-    script = "import metalhead as mh; print(mh.default_device(), mh.info()['devices']['cpu']['threads'])"
-    import os
-
+    script = "import metalhead as mh; print(mh.default_device().name, mh.info()['devices']['cpu']['threads'])"
     environment = os.environ | {variable: value}
     return subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment
