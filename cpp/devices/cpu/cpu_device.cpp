@@ -43,9 +43,9 @@ class CpuDevice final : public Device {
     return {{"name", name_},
             {"model", cpu_model()},
             {"threads", std::to_string(threads_.size())},
-            {"instruction set", std::string(kernels_.instruction_set)},
-            {"available instruction sets", available_instruction_sets()},
-            {"pool limit", concat(pool_statistics().limit_bytes >> 20, " MiB")}};
+            {"instruction_set", std::string(kernels_.instruction_set)},
+            {"instruction_sets", available_instruction_sets()},
+            {"pool_limit", concat(pool_statistics().limit_bytes >> 20, " MiB")}};
   }
 
   Buffer allocate(uint64_t size) override { return pool_.acquire(size); }
