@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/buffer_pool.h"
@@ -66,6 +66,15 @@ class ScratchBuffer {
  public:
   ScratchBuffer() = default;
   ScratchBuffer(Device& device, uint64_t size) : device_(&device), buffer_(device.allocate(size)) {}
+
+  /// Takes over a buffer that the caller would have to release.
+  static ScratchBuffer adopt(Device& device, const Buffer& buffer) noexcept {
+    ScratchBuffer scratch;
+    scratch.device_ = &device;
+    scratch.buffer_ = buffer;
+    return scratch;
+  }
+
   ~ScratchBuffer() {
     if (device_ != nullptr) device_->release(buffer_);
   }
