@@ -1,11 +1,9 @@
 // The TurboQuant codec's kernels: vectors to packed codes with a norm, and back.
 //
 // Compiled without contraction of a * b + c: the codes must be the same bits on every machine.
-#include <atomic>
 #include <cstdint>
 
 #include "devices/cpu/kernel_table.h"
-#include "devices/cpu/kernels/kernels.h"
 #include "devices/cpu/kernels/simd.h"
 #include "devices/cpu/kernels/tq_levels.h"
 #include "devices/cpu/kernels/tq_planes.h"
@@ -19,6 +17,9 @@
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
 namespace {
+
+/// Norms from here on round to infinity in float16.
+constexpr float kFloat16Overflow = 65520.0f;
 
 /// Where the encoder works on one vector.
 struct EncodeWorkspace {
@@ -41,6 +42,7 @@ struct Choice {
   int buffer = 0;
 };
 
+/// Copies a row as float32; returns its largest magnitude, and whether all of it is finite.
 template <class Input>
 METALHEAD_INLINE float read_vector(const Input* input, int dim, float* values, bool& finite) {
   F32 largest = zero(), poison = zero();
@@ -64,10 +66,11 @@ METALHEAD_INLINE void rotate_scaled(float* values, const float* factors, int dim
   walsh_hadamard(values, dim);
 }
 
-template <class Input>
-METALHEAD_INLINE ScaledVector rotate_input(const Input* input, int dim, EncodeWorkspace& w) {
+METALHEAD_INLINE ScaledVector rotate_input(DType dtype, const void* base, int64_t offset, int dim, EncodeWorkspace& w) {
   ScaledVector v;
-  float largest = read_vector(input, dim, w.values, v.finite);
+  float largest = with_storage(dtype, base, offset, [&](const auto* input) METALHEAD_LAMBDA_INLINE {
+    return read_vector(input, dim, w.values, v.finite);
+  });
   if (!v.finite) return v;
   int lift = 0;
   if (exponent_field(largest) < METALHEAD_TINY_EXPONENT) {
@@ -122,51 +125,54 @@ METALHEAD_INLINE float stored_norm(const Choice& choice, float sum, float rms, u
   return kBits == 8 ? choice.largest / 127.0f : rms;
 }
 
-/// Writes one vector's codes and norm; returns the bits of CodecStatus that apply.
-template <int kBits, class Input, class Norm>
-METALHEAD_INLINE int encode_vector(const Input* input, const CodecParams& p, uint32_t norm_kind, int search_steps,
-                                   EncodeWorkspace& w, uint8_t* packed, Norm* norm) {
+/// Packs one vector's codes and computes its norm; returns the bits of CodecStatus that apply.
+template <int kBits>
+METALHEAD_INLINE int encode_vector(const ScaledVector& v, const CodecParams& p, uint32_t norm_kind, int search_steps,
+                                   bool half_norm, EncodeWorkspace& w, uint8_t* packed, float& norm) {
   const int dim = p.head_dim;
-  const ScaledVector v = rotate_input(input, dim, w);
+  norm = 0.0f;
   if (!v.finite) return kStatusNotFinite;
   if (v.zero) {
     __builtin_memset(w.codes[0], kBits == 8 ? 128 : (1 << (kBits - 1)) - 1, static_cast<size_t>(dim));
     pack_codes<kBits>(w.codes[0], dim, packed);
-    store_norm(norm, 0.0f);
     return 0;
   }
   const float sum = sum_of_squares(w.values, dim);
   const float rms = __builtin_sqrtf(sum / static_cast<float>(dim));
   const Choice choice = choose_codes<kBits>(w, dim, rms, search_steps);
-  const float stored = scale_by_power(stored_norm<kBits>(choice, sum, rms, norm_kind), v.exponent);
-  if (!(stored < __builtin_inff())) return kStatusNotFinite;
-  if (!norm_fits<Norm>(stored)) return kStatusNormOverflow;
   pack_codes<kBits>(w.codes[choice.buffer], dim, packed);
-  store_norm(norm, stored);
-  return 0;
+  norm = scale_by_power(stored_norm<kBits>(choice, sum, rms, norm_kind), v.exponent);
+  if (!(norm < __builtin_inff())) return kStatusNotFinite;
+  return half_norm && norm >= kFloat16Overflow ? kStatusNormOverflow : 0;
 }
 
-template <int kBits, class Input, class Norm>
+template <int kBits>
 void encode_groups(const Launch& launch, uint64_t begin, uint64_t end) {
-  const CodecParams& p = launch.params<CodecParams>();
-  const uint32_t norm_kind = launch.constants[kConstantNormKind];
-  const int search_steps = static_cast<int>(launch.constants[kConstantSearchSteps]);
+  const CodecParams& p = params_of<CodecParams>(launch);
+  const uint32_t norm_kind = constant_of(launch, kConstantNormKind);
+  const int search_steps = static_cast<int>(constant_of(launch, kConstantSearchSteps));
+  const bool half_norm = dtype_of(launch, 1) == DType::kFloat16;
+  const void* input = slot_data<const void>(launch, kSlotInput);
+  void* norms = slot_data<void>(launch, kSlotNorms);
   EncodeWorkspace w;
   expand_signs(p.signs, p.head_dim, w.factors);
   int status = 0;
   for_each_vector(launch, p, begin, end, [&](int64_t o, int64_t m, int64_t r) METALHEAD_LAMBDA_INLINE {
-    const Input* input = launch.data<const Input>(kSlotInput) + offset_of(p.input_strides, o, m, r);
-    uint8_t* packed = launch.data<uint8_t>(kSlotCodes) + offset_of(p.code_strides, o, m, r);
-    Norm* norm = launch.data<Norm>(kSlotNorms) + offset_of(p.norm_strides, o, m, r);
-    status |= encode_vector<kBits>(input, p, norm_kind, search_steps, w, packed, norm);
+    const int64_t from = offset_of(p.input_strides, o, m, r);
+    const ScaledVector v = rotate_input(dtype_of(launch, 0), input, from, p.head_dim, w);
+    uint8_t* packed = slot_data<uint8_t>(launch, kSlotCodes) + offset_of(p.code_strides, o, m, r);
+    float norm = 0.0f;
+    status |= encode_vector<kBits>(v, p, norm_kind, search_steps, half_norm, w, packed, norm);
+    with_storage(dtype_of(launch, 1), norms, offset_of(p.norm_strides, o, m, r),
+                 [&](auto* to) METALHEAD_LAMBDA_INLINE { store_partial(to, splat(norm), 1); });
   });
-  if (status != 0) std::atomic_ref<int32_t>(*launch.data<int32_t>(kSlotStatus)).fetch_or(status);
+  if (status != 0) __atomic_fetch_or(slot_data<int32_t>(launch, kSlotStatus), status, __ATOMIC_RELAXED);
 }
 
-template <int kBits, class Output, class Norm>
+template <int kBits>
 void decode_groups(const Launch& launch, uint64_t begin, uint64_t end) {
-  const CodecParams& p = launch.params<CodecParams>();
-  const bool inverse = launch.constants[kConstantInverse] != 0;
+  const CodecParams& p = params_of<CodecParams>(launch);
+  const bool inverse = constant_of(launch, kConstantInverse) != 0;
   const int dim = p.head_dim;
   const LevelTable<kBits> table;
   const float root = rotation_factor(dim);
@@ -174,68 +180,42 @@ void decode_groups(const Launch& launch, uint64_t begin, uint64_t end) {
   alignas(64) float values[kMaxRotatedDim];
   expand_signs(p.signs, dim, factors);
   for_each_vector(launch, p, begin, end, [&](int64_t o, int64_t m, int64_t r) METALHEAD_LAMBDA_INLINE {
-    const uint8_t* packed = launch.data<const uint8_t>(kSlotCodes) + offset_of(p.code_strides, o, m, r);
-    const float norm = to_float(launch.data<const Norm>(kSlotNorms)[offset_of(p.norm_strides, o, m, r)]);
-    Output* out = launch.data<Output>(kSlotOutput) + offset_of(p.output_strides, o, m, r);
-    table.expand(packed, dim, values);
+    const float norm = with_storage(dtype_of(launch, 1), slot_data<const void>(launch, kSlotNorms), offset_of(p.norm_strides, o, m, r),
+                                    [](const auto* from) METALHEAD_LAMBDA_INLINE { return to_float(*from); });
+    table.expand(slot_data<const uint8_t>(launch, kSlotCodes) + offset_of(p.code_strides, o, m, r), dim, values);
     if (inverse) walsh_hadamard(values, dim);
     const F32 scale = splat(inverse ? norm / static_cast<float>(dim) : norm * root);
-    for (int j = 0; j < dim; j += kLanes) {
-      const F32 x = load(values + j) * scale;
-      store(out + j, inverse ? x * load(factors + j) : x);
-    }
+    with_storage(dtype_of(launch, 0), slot_data<void>(launch, kSlotOutput), offset_of(p.output_strides, o, m, r),
+                 [&](auto* out) METALHEAD_LAMBDA_INLINE {
+                   for (int j = 0; j < dim; j += kLanes) {
+                     const F32 x = load(values + j) * scale;
+                     store(out + j, inverse ? x * load(factors + j) : x);
+                   }
+                 });
   });
-}
-
-template <class Vector, class Norm>
-void encode_bits(const Launch& launch, uint64_t begin, uint64_t end) {
-  switch (launch.constants[kConstantBits]) {
-    case 2: return encode_groups<2, Vector, Norm>(launch, begin, end);
-    case 3: return encode_groups<3, Vector, Norm>(launch, begin, end);
-    case 4: return encode_groups<4, Vector, Norm>(launch, begin, end);
-    case 5: return encode_groups<5, Vector, Norm>(launch, begin, end);
-    case 6: return encode_groups<6, Vector, Norm>(launch, begin, end);
-    default: return encode_groups<8, Vector, Norm>(launch, begin, end);
-  }
-}
-
-template <class Vector, class Norm>
-void decode_bits(const Launch& launch, uint64_t begin, uint64_t end) {
-  switch (launch.constants[kConstantBits]) {
-    case 2: return decode_groups<2, Vector, Norm>(launch, begin, end);
-    case 3: return decode_groups<3, Vector, Norm>(launch, begin, end);
-    case 4: return decode_groups<4, Vector, Norm>(launch, begin, end);
-    case 5: return decode_groups<5, Vector, Norm>(launch, begin, end);
-    case 6: return decode_groups<6, Vector, Norm>(launch, begin, end);
-    default: return decode_groups<8, Vector, Norm>(launch, begin, end);
-  }
 }
 
 }  // namespace
 
 void tq_encode(const Launch& launch, uint64_t begin, uint64_t end, Scratch&) {
-  const bool half_norms = launch.dtypes[1] == DType::kFloat16;
-  switch (launch.dtypes[0]) {
-    case DType::kFloat16:
-      return half_norms ? encode_bits<Float16, Float16>(launch, begin, end) : encode_bits<Float16, float>(launch, begin, end);
-    case DType::kBFloat16:
-      return half_norms ? encode_bits<BFloat16, Float16>(launch, begin, end)
-                        : encode_bits<BFloat16, float>(launch, begin, end);
-    default:
-      return half_norms ? encode_bits<float, Float16>(launch, begin, end) : encode_bits<float, float>(launch, begin, end);
+  switch (constant_of(launch, kConstantBits)) {
+    case 2: return encode_groups<2>(launch, begin, end);
+    case 3: return encode_groups<3>(launch, begin, end);
+    case 4: return encode_groups<4>(launch, begin, end);
+    case 5: return encode_groups<5>(launch, begin, end);
+    case 6: return encode_groups<6>(launch, begin, end);
+    default: return encode_groups<8>(launch, begin, end);
   }
 }
 
 void tq_decode(const Launch& launch, uint64_t begin, uint64_t end, Scratch&) {
-  const bool half_norms = launch.dtypes[1] == DType::kFloat16;
-  switch (launch.dtypes[0]) {
-    case DType::kFloat16:
-      return half_norms ? decode_bits<Float16, Float16>(launch, begin, end) : decode_bits<Float16, float>(launch, begin, end);
-    case DType::kBFloat16:
-      return half_norms ? decode_bits<BFloat16, Float16>(launch, begin, end)
-                        : decode_bits<BFloat16, float>(launch, begin, end);
-    default:
-      return half_norms ? decode_bits<float, Float16>(launch, begin, end) : decode_bits<float, float>(launch, begin, end);
+  switch (constant_of(launch, kConstantBits)) {
+    case 2: return decode_groups<2>(launch, begin, end);
+    case 3: return decode_groups<3>(launch, begin, end);
+    case 4: return decode_groups<4>(launch, begin, end);
+    case 5: return decode_groups<5>(launch, begin, end);
+    case 6: return decode_groups<6>(launch, begin, end);
+    default: return decode_groups<8>(launch, begin, end);
   }
 }
 

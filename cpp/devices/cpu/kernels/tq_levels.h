@@ -18,20 +18,29 @@ constexpr const float* codebook_levels() {
   if constexpr (kBits == 4) return kLevels4;
   if constexpr (kBits == 5) return kLevels5;
   if constexpr (kBits == 6) return kLevels6;
+  return nullptr;
 }
+
+/// Sixteens of levels, repeated where a codebook has fewer: memory that the tables may point to.
+template <int kBits>
+struct PaddedLevels {
+  static constexpr int kTables = kBits <= 4 ? 1 : kBits == 8 ? 0 : 1 << (kBits - 4);
+  float values[kTables > 0 ? 16 * kTables : 1];
+  constexpr PaddedLevels() : values{} {
+    for (int i = 0; i < 16 * kTables; ++i) values[i] = codebook_levels<kBits>()[i & ((1 << kBits) - 1)];
+  }
+};
+template <int kBits>
+inline constexpr PaddedLevels<kBits> kPaddedLevels;
 
 /// Levels by code, in registers as far as they fit.
 template <int kBits>
 struct LevelTable {
-  static constexpr int kTables = kBits <= 4 ? 1 : kBits == 8 ? 0 : 1 << (kBits - 4);
+  static constexpr int kTables = PaddedLevels<kBits>::kTables;
   Table16 tables[kTables > 0 ? kTables : 1];
 
   METALHEAD_INLINE LevelTable() {
-    if constexpr (kBits < 8) {
-      float padded[kTables * 16];
-      for (int i = 0; i < kTables * 16; ++i) padded[i] = codebook_levels<kBits>()[i & ((1 << kBits) - 1)];
-      for (int i = 0; i < kTables; ++i) tables[i] = load_table16(padded + 16 * i);
-    }
+    for (int i = 0; i < kTables; ++i) tables[i] = load_table16(kPaddedLevels<kBits>.values + 16 * i);
   }
 
   /// The levels of kLanes codes.
@@ -39,9 +48,10 @@ struct LevelTable {
     if constexpr (kBits == 8) return to_float(code - splat(int32_t{128}));
     if constexpr (kBits <= 4) return lookup(tables[0], code);
     const F32 position = to_float(code);
-    F32 level = lookup(tables[0], code);
+    const I32 within = code & splat(int32_t{15});
+    F32 level = lookup(tables[0], within);
     for (int i = 1; i < kTables; ++i) {
-      level = select_less(position, splat(static_cast<float>(16 * i) - 0.5f), level, lookup(tables[i], code));
+      level = select_less(position, splat(static_cast<float>(16 * i) - 0.5f), level, lookup(tables[i], within));
     }
     return level;
   }

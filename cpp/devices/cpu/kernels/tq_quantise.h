@@ -75,20 +75,27 @@ struct PositiveHalf {
   }
 };
 
+/// Memory that a MagnitudeTable may point to.
+template <int kBits>
+struct PaddedMagnitudes {
+  float values[32];
+  constexpr PaddedMagnitudes() : values{} {
+    for (int i = 0; i < 32; ++i) values[i] = PositiveHalf<kBits>::levels()[i & (PositiveHalf<kBits>::kLevels - 1)];
+  }
+};
+template <int kBits>
+inline constexpr PaddedMagnitudes<kBits> kPaddedMagnitudes;
+
 /// Magnitudes of levels, looked up by their index counted from the middle of the codebook.
 template <int kBits>
 struct MagnitudeTable {
-  Table16 low, high;
+  Table16 low = load_table16(kPaddedMagnitudes<kBits>.values);
+  Table16 high = load_table16(kPaddedMagnitudes<kBits>.values + 16);
 
-  METALHEAD_INLINE MagnitudeTable() {
-    float padded[32];
-    for (int i = 0; i < 32; ++i) padded[i] = PositiveHalf<kBits>::levels()[i & (PositiveHalf<kBits>::kLevels - 1)];
-    low = load_table16(padded);
-    high = load_table16(padded + 16);
-  }
   METALHEAD_INLINE F32 operator()(I32 index) const {
     if constexpr (kBits < 6) return lookup(low, index);
-    return select_less(splat(15.5f), to_float(index), lookup(high, index), lookup(low, index));
+    const I32 within = index & splat(int32_t{15});
+    return select_less(splat(15.5f), to_float(index), lookup(high, within), lookup(low, within));
   }
 };
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "core/launch.h"
+#include "devices/cpu/kernels/attention_view.h"
 #include "devices/cpu/kernels/simd.h"
 #include "metal/params/codec_params.h"
 
@@ -33,13 +33,20 @@ METALHEAD_INLINE void for_each_vector(const Launch& launch, const CodecParams& p
   }
 }
 
-/// True if the norm is finite in its storage type after rounding.
-template <class Norm>
-METALHEAD_INLINE bool norm_fits(float norm) {
-  return sizeof(Norm) == 4 || norm < 65520.0f;
+/// Calls `use` with a pointer to the storage type of `dtype`, `offset` elements into `base`.
+template <class Use>
+METALHEAD_INLINE auto with_storage(DType dtype, const void* base, int64_t offset, const Use& use) {
+  if (dtype == DType::kFloat16) return use(static_cast<const Float16*>(base) + offset);
+  if (dtype == DType::kBFloat16) return use(static_cast<const BFloat16*>(base) + offset);
+  return use(static_cast<const float*>(base) + offset);
 }
 
-METALHEAD_INLINE void store_norm(float* to, float norm) { *to = norm; }
-METALHEAD_INLINE void store_norm(Float16* to, float norm) { store_partial(to, splat(norm), 1); }
+/// The same for memory that is written.
+template <class Use>
+METALHEAD_INLINE auto with_storage(DType dtype, void* base, int64_t offset, const Use& use) {
+  if (dtype == DType::kFloat16) return use(static_cast<Float16*>(base) + offset);
+  if (dtype == DType::kBFloat16) return use(static_cast<BFloat16*>(base) + offset);
+  return use(static_cast<float*>(base) + offset);
+}
 
 }  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE
