@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/copy.h"
 #include "bindings/device.h"
 #include "bindings/numpy_access.h"
 #include "bindings/operand.h"
@@ -50,10 +51,19 @@ nb::object to_numpy(nb::handle_t<Array> self) {
 nb::object dunder_array(nb::handle_t<Array> self, nb::handle dtype, nb::handle copy) {
   nb::object view = to_numpy(self);
   if (!dtype.is_none() && !view.attr("dtype").equal(dtype)) {
-    if (copy.ptr() == Py_False) throw ValueError("Array: a change of dtype needs a copy, but copy=False was given");
+    if (copy.ptr() == Py_False)
+      throw ValueError("Array: a change of dtype needs a copy, but copy=False was given");
     return view.attr("astype")(dtype);
   }
   return copy.ptr() == Py_True ? view.attr("copy")() : view;
+}
+
+constexpr int kDlpackCpu = 1;
+
+Array contiguous_copy(const Array& array) {
+  Array copy = make_array(array.device(), shape_of(array.tensor), array.tensor.dtype);
+  copy_elements(array.tensor, copy.tensor);
+  return copy;
 }
 
 nb::dlpack::dtype dlpack_dtype(DType dtype) {
@@ -77,17 +87,26 @@ nb::dlpack::dtype dlpack_dtype(DType dtype) {
   return make(Code::UInt);
 }
 
-// The memory is host-visible on every device, so it is exported as CPU memory, after pending work on it.
-nb::object to_dlpack(nb::handle_t<Array> self, const nb::kwargs& options) {
-  const Array& array = *nb::inst_ptr<Array>(self);
-  {
-    const nb::gil_scoped_release nogil;
-    array.device().wait();
+void check_dlpack_request(nb::handle stream, nb::handle dl_device) {
+  if (!stream.is_none()) throw nb::buffer_error("Array: memory is exported for the CPU, which has no stream");
+  if (!dl_device.is_none() && !dl_device.equal(nb::make_tuple(kDlpackCpu, 0))) {
+    throw nb::buffer_error("Array: memory can only be exported for the CPU, DLPack device (1, 0)");
   }
-  std::vector<size_t> shape(array.tensor.shape.begin(), array.tensor.shape.begin() + array.tensor.rank);
-  nb::ndarray<> exported(array.tensor.data(), shape.size(), shape.data(), self, array.tensor.strides.data(),
-                         dlpack_dtype(array.tensor.dtype), nb::device::cpu::value, 0);
-  return nb::cast(exported).attr("__dlpack__")(**options);
+}
+
+// The memory is host-visible on every device, so it is exported as CPU memory, after pending work on it.
+nb::object to_dlpack(nb::handle_t<Array> self, nb::handle stream, nb::handle max_version,
+                     nb::handle dl_device, nb::handle copy) {
+  check_dlpack_request(stream, dl_device);
+  nb::object owner = nb::borrow(self);
+  nb::inst_ptr<Array>(owner)->device().wait();
+  if (copy.ptr() == Py_True) owner = nb::cast(contiguous_copy(*nb::inst_ptr<Array>(owner)));
+  const Tensor& tensor = nb::inst_ptr<Array>(owner)->tensor;
+  std::vector<size_t> shape(tensor.shape.begin(), tensor.shape.begin() + tensor.rank);
+  const nb::ndarray<nb::array_api> exported(tensor.data(), shape.size(), shape.data(), owner,
+                                            tensor.strides.data(), dlpack_dtype(tensor.dtype),
+                                            nb::device::cpu::value, 0);
+  return nb::cast(exported).attr("__dlpack__")(nb::arg("max_version") = max_version);
 }
 
 /// One entry of an index: applies it to the source axis and returns true if the axis stays.
@@ -109,7 +128,8 @@ bool apply_index(nb::handle entry, int64_t size, int64_t stride, Tensor& view, u
   int64_t index = PyNumber_AsSsize_t(entry.ptr(), PyExc_IndexError);
   if (index == -1 && PyErr_Occurred()) throw nb::python_error();
   if (index < -size || index >= size) {
-    throw nb::index_error(concat("Array: index ", index, " is out of range for an axis of size ", size).c_str());
+    throw nb::index_error(
+        concat("Array: index ", index, " is out of range for an axis of size ", size).c_str());
   }
   if (index < 0) index += size;
   offset += static_cast<uint64_t>(index * stride);
@@ -125,7 +145,8 @@ std::vector<nb::handle> index_entries(nb::handle key, int rank) {
   }
   static PyObject* const everything = PySlice_New(nullptr, nullptr, nullptr);
   std::vector<nb::handle> entries;
-  const bool has_ellipsis = std::any_of(given.begin(), given.end(), [](nb::handle e) { return e.ptr() == Py_Ellipsis; });
+  const bool has_ellipsis =
+      std::any_of(given.begin(), given.end(), [](nb::handle e) { return e.ptr() == Py_Ellipsis; });
   const int named = static_cast<int>(given.size()) - (has_ellipsis ? 1 : 0);
   if (named > rank) throw nb::index_error(concat("Array: ", named, " indices for ", rank, " axes").c_str());
   for (nb::handle entry : given) {
@@ -153,8 +174,8 @@ Array view_of(const Array& array, nb::handle key) {
 }
 
 std::string representation(const Array& array) {
-  return concat("metalhead.Array(shape=", shape_text(array.tensor), ", dtype=", name_of(array.tensor.dtype), ", device='",
-                array.device().name(), "')");
+  return concat("metalhead.Array(shape=", shape_text(array.tensor), ", dtype=", name_of(array.tensor.dtype),
+                ", device='", array.device().name(), "')");
 }
 
 std::vector<int64_t> shape_from_python(nb::handle shape) {
@@ -191,7 +212,8 @@ Array make_array(Device& device, std::span<const int64_t> shape, DType dtype) {
     tensor.shape[static_cast<size_t>(tensor.rank++)] = size;
     if (size < 0) throw ValueError(concat("Array: sizes must not be negative, got ", size));
     if (size > 0 && bytes > kMaxArrayBytes / size) {
-      throw ValueError(concat("Array: shape ", shape_text(tensor), "... is larger than any memory (2^46 bytes)"));
+      throw ValueError(
+          concat("Array: shape ", shape_text(tensor), "... is larger than any memory (2^46 bytes)"));
     }
     bytes *= size;
   }
@@ -202,29 +224,45 @@ Array make_array(Device& device, std::span<const int64_t> shape, DType dtype) {
 }
 
 void bind_array(nb::module_& module) {
-  nb::class_<Array>(module, "Array",
-                    "Memory of a device, visible to NumPy without a copy.\n\n"
-                    "Made by `empty`, `zeros`, `asarray` and by operations on arrays. Indexing with integers, slices and\n"
-                    "an ellipsis gives a view.")
-      .def_prop_ro("shape", [](const Array& a) { return to_tuple(shape_of(a.tensor)); }, "Sizes of the axes.")
+  nb::class_<Array>(
+      module, "Array",
+      "Memory of a device, visible to NumPy without a copy.\n\n"
+      "Made by `empty`, `zeros`, `asarray` and by operations on arrays. Indexing with integers, slices and\n"
+      "an ellipsis gives a view.")
+      .def_prop_ro(
+          "shape", [](const Array& a) { return to_tuple(shape_of(a.tensor)); }, "Sizes of the axes.")
       .def_prop_ro("strides", &strides_in_bytes, "Bytes between neighbours along each axis, as in NumPy.")
-      .def_prop_ro("dtype", [](const Array& a) { return numpy_dtype(a.tensor.dtype); }, "The NumPy dtype.")
-      .def_prop_ro("ndim", [](const Array& a) { return a.tensor.rank; }, "Number of axes.")
-      .def_prop_ro("size", [](const Array& a) { return a.tensor.element_count(); }, "Number of elements.")
-      .def_prop_ro("nbytes", [](const Array& a) { return a.tensor.element_count() * size_of(a.tensor.dtype); },
-                   "Bytes of the elements.")
-      .def_prop_ro("device", [](const Array& a) { return DeviceHandle{&a.device()}; }, "The device that holds the memory.")
+      .def_prop_ro(
+          "dtype", [](const Array& a) { return numpy_dtype(a.tensor.dtype); }, "The NumPy dtype.")
+      .def_prop_ro(
+          "ndim", [](const Array& a) { return a.tensor.rank; }, "Number of axes.")
+      .def_prop_ro(
+          "size", [](const Array& a) { return a.tensor.element_count(); }, "Number of elements.")
+      .def_prop_ro(
+          "nbytes", [](const Array& a) { return a.tensor.element_count() * size_of(a.tensor.dtype); },
+          "Bytes of the elements.")
+      .def_prop_ro(
+          "device", [](const Array& a) { return DeviceHandle{&a.device()}; },
+          "The device that holds the memory.")
       .def("numpy", &to_numpy, "A NumPy view of the memory; waits for pending work first.")
-      .def("__array__", &dunder_array, nb::arg("dtype").none() = nb::none(), nb::arg("copy").none() = nb::none())
-      .def("__dlpack__", &to_dlpack, nb::arg("options"))
-      .def("__dlpack_device__", [](const Array&) { return nb::make_tuple(1, 0); })
+      .def("__array__", &dunder_array, nb::arg("dtype").none() = nb::none(),
+           nb::arg("copy").none() = nb::none())
+      .def("__dlpack__", &to_dlpack, nb::kw_only(), nb::arg("stream").none() = nb::none(),
+           nb::arg("max_version").none() = nb::none(), nb::arg("dl_device").none() = nb::none(),
+           nb::arg("copy").none() = nb::none(), "The memory as a DLPack capsule, after pending work.")
+      .def(
+          "__dlpack_device__", [](const Array&) { return nb::make_tuple(kDlpackCpu, 0); },
+          "DLPack's name for the CPU.")
       .def("__getitem__", &view_of, nb::arg("key"))
-      .def("__len__", [](const Array& a) {
-        if (a.tensor.rank == 0) throw TypeError("Array: a rank-0 array has no length");
-        return a.tensor.shape[0];
-      })
+      .def("__len__",
+           [](const Array& a) {
+             if (a.tensor.rank == 0) throw TypeError("Array: a rank-0 array has no length");
+             return a.tensor.shape[0];
+           })
       .def("__repr__", &representation);
-  module.def("numpy_dtype", [](nb::handle dtype) { return numpy_dtype(dtype_from_python(dtype)); }, nb::arg("dtype"));
+  module.def(
+      "numpy_dtype", [](nb::handle dtype) { return numpy_dtype(dtype_from_python(dtype)); },
+      nb::arg("dtype"));
   module.def("numpy_from_dlpack", &numpy_from_dlpack, nb::arg("object"));
   module.def("empty", &empty, nb::arg("shape"), nb::arg("dtype"), nb::arg("device").none() = nb::none());
 }

@@ -25,13 +25,15 @@ WindowSize read_window(const char* op, nb::handle object) {
     window.left = int_argument(op, "window_size", object);
     window.right = 0;
     if (window.left < 0) {
-      throw ValueError(concat(op, ": window_size must be at least 0, or None for unbounded, got ", window.left));
+      throw ValueError(
+          concat(op, ": window_size must be at least 0, or None for unbounded, got ", window.left));
     }
     return window;
   }
   const nb::object pair = nb::borrow(object);
   if (nb::len(pair) != 2) {
-    throw ValueError(concat(op, ": window_size must be an integer or (left, right), got ", nb::len(pair), " values"));
+    throw ValueError(
+        concat(op, ": window_size must be an integer or (left, right), got ", nb::len(pair), " values"));
   }
   window.left = int_argument(op, "window_size", pair[0]);
   window.right = int_argument(op, "window_size", pair[1]);
@@ -44,7 +46,8 @@ struct Operands {
   nb::object kv_lengths, ring_starts, slopes_owner, sinks_owner;
   bool needs_wait = false;
 
-  void read(Operand& into, Tensor& tensor, const char* op, const char* name, nb::handle object, Device& device) {
+  void read(Operand& into, Tensor& tensor, const char* op, const char* name, nb::handle object,
+            Device& device) {
     into = Operand::input(op, name, object, device);
     tensor = into.tensor();
     needs_wait = needs_wait || into.needs_wait();
@@ -62,8 +65,8 @@ void read_scalars(AttentionArguments& a, const AttentionKeywords& k) {
   }
 }
 
-void read_operands(AttentionArguments& a, Operands& o, nb::handle query, const CacheSide& key, const CacheSide& value,
-                   const AttentionKeywords& k, Device& device) {
+void read_operands(AttentionArguments& a, Operands& o, nb::handle query, const CacheSide& key,
+                   const CacheSide& value, const AttentionKeywords& k, Device& device) {
   o.read(o.query, a.query, a.op, "q", query, device);
   o.read(o.key, a.key, a.op, "k", key.array, device);
   o.read(o.value, a.value, a.op, "v", value.array, device);
@@ -149,37 +152,39 @@ nb::object attend(const char* op, nb::handle query, const CacheSide& key, const 
 
 namespace {
 
-nb::object dense_call(const char* op, nb::handle q, nb::handle k, nb::handle v, const AttentionKeywords& keywords,
-                      int64_t max_query_length) {
+nb::object dense_call(const char* op, nb::handle q, nb::handle k, nb::handle v,
+                      const AttentionKeywords& keywords, int64_t max_query_length) {
   return attend(op, q, {k, nb::none(), {}}, {v, nb::none(), {}}, keywords, max_query_length, false);
 }
 
-nb::object sdpa(nb::handle q, nb::handle k, nb::handle v, nb::handle scale, nb::handle causal, nb::handle window_size,
-                nb::handle softcap, nb::handle mask, nb::handle alibi_slopes, nb::handle sinks, nb::handle kv_lengths,
-                nb::handle ring_start, nb::handle out, nb::handle return_lse, nb::handle device) {
+nb::object sdpa(nb::handle q, nb::handle k, nb::handle v, nb::handle scale, nb::handle causal,
+                nb::handle window_size, nb::handle softcap, nb::handle mask, nb::handle alibi_slopes,
+                nb::handle sinks, nb::handle kv_lengths, nb::handle ring_start, nb::handle out,
+                nb::handle return_lse, nb::handle device) {
   return dense_call("sdpa", q, k, v,
-                    {scale, causal, window_size, softcap, mask, alibi_slopes, sinks, kv_lengths, ring_start, out, return_lse,
-                     device, nb::handle()},
-                    0);
-}
-
-nb::object sdpa_sliding(nb::handle q, nb::handle k, nb::handle v, nb::handle window_size, nb::handle scale,
-                        nb::handle softcap, nb::handle sinks, nb::handle kv_lengths, nb::handle ring_start, nb::handle out,
-                        nb::handle return_lse, nb::handle device) {
-  if (window_size.is_none()) throw ValueError("sdpa_sliding: window_size must be given, got None");
-  return dense_call("sdpa_sliding", q, k, v,
-                    {scale, nb::handle(), window_size, softcap, nb::handle(), nb::handle(), sinks, kv_lengths, ring_start,
+                    {scale, causal, window_size, softcap, mask, alibi_slopes, sinks, kv_lengths, ring_start,
                      out, return_lse, device, nb::handle()},
                     0);
 }
 
+nb::object sdpa_sliding(nb::handle q, nb::handle k, nb::handle v, nb::handle window_size, nb::handle scale,
+                        nb::handle softcap, nb::handle sinks, nb::handle kv_lengths, nb::handle ring_start,
+                        nb::handle out, nb::handle return_lse, nb::handle device) {
+  if (window_size.is_none()) throw ValueError("sdpa_sliding: window_size must be given, got None");
+  return dense_call("sdpa_sliding", q, k, v,
+                    {scale, nb::handle(), window_size, softcap, nb::handle(), nb::handle(), sinks, kv_lengths,
+                     ring_start, out, return_lse, device, nb::handle()},
+                    0);
+}
+
 nb::object flash_attn_vec(nb::handle q, nb::handle k, nb::handle v, nb::handle scale, nb::handle causal,
-                          nb::handle window_size, nb::handle softcap, nb::handle mask, nb::handle alibi_slopes,
-                          nb::handle sinks, nb::handle kv_lengths, nb::handle ring_start, nb::handle out,
-                          nb::handle return_lse, nb::handle device, nb::handle splits) {
+                          nb::handle window_size, nb::handle softcap, nb::handle mask,
+                          nb::handle alibi_slopes, nb::handle sinks, nb::handle kv_lengths,
+                          nb::handle ring_start, nb::handle out, nb::handle return_lse, nb::handle device,
+                          nb::handle splits) {
   return dense_call("flash_attn_vec", q, k, v,
-                    {scale, causal, window_size, softcap, mask, alibi_slopes, sinks, kv_lengths, ring_start, out, return_lse,
-                     device, splits},
+                    {scale, causal, window_size, softcap, mask, alibi_slopes, sinks, kv_lengths, ring_start,
+                     out, return_lse, device, splits},
                     16);
 }
 
@@ -189,8 +194,8 @@ nb::object merge_attention(nb::handle outs, nb::handle lses, nb::handle out, nb:
   for (nb::handle part : nb::iter(outs)) out_parts.push_back(nb::borrow(part));
   for (nb::handle part : nb::iter(lses)) lse_parts.push_back(nb::borrow(part));
   if (out_parts.size() != lse_parts.size() || out_parts.empty()) {
-    throw ValueError(concat(kOp, ": outs and lses must hold the same number of parts, at least 1, got ", out_parts.size(),
-                            " and ", lse_parts.size()));
+    throw ValueError(concat(kOp, ": outs and lses must hold the same number of parts, at least 1, got ",
+                            out_parts.size(), " and ", lse_parts.size()));
   }
   const ArrayKind kind = kind_of(kOp, "outs", out_parts[0]);
   std::vector<nb::handle> arrays(out_parts.begin(), out_parts.end());
@@ -234,17 +239,19 @@ nb::object merge_attention(nb::handle outs, nb::handle lses, nb::handle out, nb:
 }  // namespace
 
 void bind_attention(nb::module_& module) {
-  module.def("sdpa", &sdpa, nb::arg("q"), nb::arg("k"), nb::arg("v"), nb::arg("scale").none(), nb::arg("causal"),
-             nb::arg("window_size").none(), nb::arg("softcap"), nb::arg("mask").none(), nb::arg("alibi_slopes").none(),
-             nb::arg("sinks").none(), nb::arg("kv_lengths").none(), nb::arg("ring_start"), nb::arg("out").none(),
-             nb::arg("return_lse"), nb::arg("device").none());
-  module.def("sdpa_sliding", &sdpa_sliding, nb::arg("q"), nb::arg("k"), nb::arg("v"), nb::arg("window_size").none(),
-             nb::arg("scale").none(), nb::arg("softcap"), nb::arg("sinks").none(), nb::arg("kv_lengths").none(),
-             nb::arg("ring_start"), nb::arg("out").none(), nb::arg("return_lse"), nb::arg("device").none());
-  module.def("flash_attn_vec", &flash_attn_vec, nb::arg("q"), nb::arg("k"), nb::arg("v"), nb::arg("scale").none(),
+  module.def("sdpa", &sdpa, nb::arg("q"), nb::arg("k"), nb::arg("v"), nb::arg("scale").none(),
              nb::arg("causal"), nb::arg("window_size").none(), nb::arg("softcap"), nb::arg("mask").none(),
-             nb::arg("alibi_slopes").none(), nb::arg("sinks").none(), nb::arg("kv_lengths").none(), nb::arg("ring_start"),
-             nb::arg("out").none(), nb::arg("return_lse"), nb::arg("device").none(), nb::arg("splits").none());
+             nb::arg("alibi_slopes").none(), nb::arg("sinks").none(), nb::arg("kv_lengths").none(),
+             nb::arg("ring_start"), nb::arg("out").none(), nb::arg("return_lse"), nb::arg("device").none());
+  module.def("sdpa_sliding", &sdpa_sliding, nb::arg("q"), nb::arg("k"), nb::arg("v"),
+             nb::arg("window_size").none(), nb::arg("scale").none(), nb::arg("softcap"),
+             nb::arg("sinks").none(), nb::arg("kv_lengths").none(), nb::arg("ring_start"),
+             nb::arg("out").none(), nb::arg("return_lse"), nb::arg("device").none());
+  module.def("flash_attn_vec", &flash_attn_vec, nb::arg("q"), nb::arg("k"), nb::arg("v"),
+             nb::arg("scale").none(), nb::arg("causal"), nb::arg("window_size").none(), nb::arg("softcap"),
+             nb::arg("mask").none(), nb::arg("alibi_slopes").none(), nb::arg("sinks").none(),
+             nb::arg("kv_lengths").none(), nb::arg("ring_start"), nb::arg("out").none(),
+             nb::arg("return_lse"), nb::arg("device").none(), nb::arg("splits").none());
   module.def("merge_attention", &merge_attention, nb::arg("outs"), nb::arg("lses"), nb::arg("out").none(),
              nb::arg("return_lse"));
 }

@@ -11,14 +11,15 @@ namespace nb = nanobind;
 
 /// The keywords that every attention function has, as Python gave them; None where a keyword was left out.
 struct AttentionKeywords {
-  nb::handle scale, causal, window_size, softcap, mask, alibi_slopes, sinks, kv_lengths, ring_start, out, return_lse, device;
+  nb::handle scale, causal, window_size, softcap, mask, alibi_slopes, sinks, kv_lengths, ring_start, out,
+      return_lse, device;
   nb::handle splits;
 };
 
 /// Keys or values: a dense array, or codes with their norms and format.
 struct CacheSide {
   nb::handle array;
-  nb::handle norms;      ///< None for a dense side
+  nb::handle norms;  ///< None for a dense side
   PackedFormat format;
 };
 

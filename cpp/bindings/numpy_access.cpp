@@ -94,13 +94,16 @@ NumpyLayout describe_numpy(nb::handle object, Tensor& tensor) {
   const npy_intp* strides = PyArray_STRIDES(array);
   const int64_t item = size_of(tensor.dtype);
   tensor.rank = rank;
-  for (int i = 0; i < rank; ++i) {
+  for (int i = 0; i < rank && PyArray_SIZE(array) > 0; ++i) {
     const size_t axis = static_cast<size_t>(i);
     if (shape[i] > 1 && (strides[i] < 0 || strides[i] % item != 0)) return NumpyLayout::kNeedsCopy;
     tensor.shape[axis] = shape[i];
     tensor.strides[axis] = shape[i] > 1 ? strides[i] / item : 0;
   }
-  if (rank > 0) {
+  if (PyArray_SIZE(array) == 0) {
+    for (int i = 0; i < rank; ++i) tensor.shape[static_cast<size_t>(i)] = shape[i];
+    set_contiguous_strides(tensor);  // NumPy's own strides of an empty array mean nothing
+  } else if (rank > 0) {
     const size_t last = static_cast<size_t>(rank - 1);
     if (tensor.shape[last] > 1 && tensor.strides[last] != 1) return NumpyLayout::kNeedsCopy;
     tensor.strides[last] = 1;
@@ -111,7 +114,15 @@ NumpyLayout describe_numpy(nb::handle object, Tensor& tensor) {
   return NumpyLayout::kUsable;
 }
 
-std::string numpy_dtype_text(nb::handle array) { return nb::cast<std::string>(nb::str(array.attr("dtype"))); }
+std::string text_of(nb::handle object) {
+  const nb::object text = nb::steal(PyObject_Str(object.ptr()));
+  if (!text.is_valid()) throw nb::python_error();
+  return PyUnicode_AsUTF8(text.ptr());
+}
+
+std::string type_text(nb::handle object) { return Py_TYPE(object.ptr())->tp_name; }
+
+std::string numpy_dtype_text(nb::handle array) { return text_of(array.attr("dtype")); }
 
 nb::object numpy_dtype(DType dtype) {
   return nb::steal(reinterpret_cast<PyObject*>(PyArray_DescrFromType(type_number_of(dtype))));
@@ -122,8 +133,8 @@ DType dtype_from_python(nb::handle object) {
   if (nb::isinstance<nb::str>(object) && nb::cast<std::string>(object) == "bfloat16") return DType::kBFloat16;
   const nb::object descriptor = nb::handle(state.numpy).attr("dtype")(object);
   if (dtype_of(nb::cast<int>(descriptor.attr("num")), dtype)) return dtype;
-  throw TypeError(concat("dtype must be float32, float16, bfloat16, uint8, int32 or bool, got ",
-                         nb::cast<std::string>(nb::str(descriptor))));
+  throw TypeError(
+      concat("dtype must be float32, float16, bfloat16, uint8, int32 or bool, got ", text_of(descriptor)));
 }
 
 nb::object new_numpy(std::span<const int64_t> shape, DType dtype) {
@@ -141,18 +152,20 @@ nb::object numpy_view(const Tensor& tensor, nb::handle owner) {
     strides[i] = tensor.strides[i] * size_of(tensor.dtype);
   }
   PyArray_Descr* descriptor = PyArray_DescrFromType(type_number_of(tensor.dtype));
-  PyObject* array = PyArray_NewFromDescr(&PyArray_Type, descriptor, tensor.rank, dims.data(), strides.data(), tensor.data(),
-                                         NPY_ARRAY_WRITEABLE | NPY_ARRAY_ALIGNED, nullptr);
+  PyObject* array = PyArray_NewFromDescr(&PyArray_Type, descriptor, tensor.rank, dims.data(), strides.data(),
+                                         tensor.data(), NPY_ARRAY_WRITEABLE | NPY_ARRAY_ALIGNED, nullptr);
   if (array == nullptr) throw nb::python_error();
   nb::object result = nb::steal(array);
-  if (PyArray_SetBaseObject(as_array(result), nb::borrow(owner).release().ptr()) < 0) throw nb::python_error();
+  if (PyArray_SetBaseObject(as_array(result), nb::borrow(owner).release().ptr()) < 0)
+    throw nb::python_error();
   return result;
 }
 
 nb::object numpy_copy(nb::handle object) {
   const nb::handle numpy(state.numpy);
   const nb::object array = numpy.attr("asarray")(object);
-  const nb::object native = array.attr("astype")(array.attr("dtype").attr("newbyteorder")("="), nb::arg("order") = "C");
+  const nb::object native =
+      array.attr("astype")(array.attr("dtype").attr("newbyteorder")("="), nb::arg("order") = "C");
   return native;
 }
 

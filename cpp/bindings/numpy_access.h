@@ -23,8 +23,15 @@ bool is_read_only(nb::handle array);
 /// Where and why an array cannot be used as it is.
 enum class NumpyLayout { kUsable, kNeedsCopy, kWrongDtype };
 
-/// Describes the array's memory. kNeedsCopy: byte-swapped, misaligned, a negative or odd stride, or a strided last axis.
+/// Describes the array's memory. kNeedsCopy: byte-swapped, misaligned, a negative or odd stride, or a strided
+/// last axis.
 NumpyLayout describe_numpy(nb::handle array, Tensor& tensor);
+
+/// What `str(object)` gives.
+std::string text_of(nb::handle object);
+
+/// The name of the object's type.
+std::string type_text(nb::handle object);
 
 /// NumPy's own text for the array's dtype.
 std::string numpy_dtype_text(nb::handle array);

@@ -2,8 +2,7 @@
 
 #include <nanobind/ndarray.h>
 
-#include <cstring>
-
+#include "bindings/copy.h"
 #include "bindings/device.h"
 #include "bindings/numpy_access.h"
 #include "core/error.h"
@@ -13,12 +12,14 @@ namespace metalhead::python {
 namespace {
 
 [[noreturn]] void throw_not_an_array(const char* op, const char* name, nb::handle object) {
-  throw TypeError(concat(op, ": ", name, " must be a NumPy array, a metalhead.Array or an object with __dlpack__, got ",
-                         nb::cast<std::string>(nb::str(object.type().attr("__name__")))));
+  throw TypeError(concat(op, ": ", name,
+                         " must be a NumPy array, a metalhead.Array or an object with __dlpack__, got ",
+                         type_text(object)));
 }
 
 [[noreturn]] void throw_wrong_dtype(const char* op, const char* name, const std::string& dtype) {
-  throw TypeError(concat(op, ": ", name, " has dtype ", dtype, "; supported are float32, float16, bfloat16, bool, uint8 and int32"));
+  throw TypeError(concat(op, ": ", name, " has dtype ", dtype,
+                         "; supported are float32, float16, bfloat16, bool, uint8 and int32"));
 }
 
 bool dtype_from_dlpack(nb::dlpack::dtype from, DType& dtype) {
@@ -32,45 +33,6 @@ bool dtype_from_dlpack(nb::dlpack::dtype from, DType& dtype) {
   if (code == Code::Int && from.bits == 32) return dtype = DType::kInt32, true;
   if (code == Code::Bool && from.bits == 8) return dtype = DType::kBool, true;
   return false;
-}
-
-bool last_axis_is_contiguous(const Tensor& tensor) {
-  if (tensor.rank == 0) return true;
-  const size_t last = static_cast<size_t>(tensor.rank - 1);
-  return tensor.shape[last] <= 1 || tensor.strides[last] == 1;
-}
-
-/// Copies one row of `count` elements whose source elements are `stride` apart; the target's are neighbours.
-void copy_row(const char* source, int64_t stride, char* target, int64_t count, uint64_t item) {
-  if (stride == 1) {
-    std::memcpy(target, source, static_cast<uint64_t>(count) * item);
-    return;
-  }
-  for (int64_t i = 0; i < count; ++i) {
-    std::memcpy(target + static_cast<uint64_t>(i) * item, source + i * stride * static_cast<int64_t>(item), item);
-  }
-}
-
-/// Copies between tensors of one shape; the target's last axis is contiguous.
-void copy_elements(const Tensor& from, const Tensor& to) {
-  if (from.element_count() == 0) return;
-  const int64_t item = size_of(from.dtype);
-  const size_t last = static_cast<size_t>(from.rank - 1);
-  std::array<int64_t, kMaxRank> index{};
-  while (true) {
-    int64_t source = 0, target = 0;
-    for (size_t i = 0; i < last; ++i) {
-      source += index[i] * from.strides[i];
-      target += index[i] * to.strides[i];
-    }
-    copy_row(from.data_as<char>() + source * item, from.strides[last], to.data_as<char>() + target * item,
-             from.shape[last], static_cast<uint64_t>(item));
-    int axis = from.rank - 2;
-    while (axis >= 0 && ++index[static_cast<size_t>(axis)] == from.shape[static_cast<size_t>(axis)]) {
-      index[static_cast<size_t>(axis--)] = 0;
-    }
-    if (axis < 0) return;
-  }
 }
 
 Tensor compact(const Tensor& like, const Buffer& buffer) {
@@ -93,12 +55,13 @@ ArrayKind kind_of(const char* op, const char* name, nb::handle object) {
 Device& device_of_call(const char* op, nb::handle device, std::span<const nb::handle> operands) {
   Device* chosen = device.is_none() ? nullptr : &device_from_python(device);
   for (nb::handle operand : operands) {
-    if (!operand.is_valid() || operand.is_none() || is_numpy(operand) || !nb::isinstance<Array>(operand)) continue;
+    if (!operand.is_valid() || operand.is_none() || is_numpy(operand) || !nb::isinstance<Array>(operand))
+      continue;
     Device& owner = nb::inst_ptr<Array>(operand)->device();
     if (chosen == nullptr) chosen = &owner;
     if (chosen != &owner) {
-      throw ValueError(concat(op, ": all arrays must be on the call's device, got '", chosen->name(), "' and '", owner.name(),
-                              "'; convert with asarray(x, device=...)"));
+      throw ValueError(concat(op, ": all arrays must be on the call's device, got '", chosen->name(),
+                              "' and '", owner.name(), "'; convert with asarray(x, device=...)"));
     }
   }
   return chosen != nullptr ? *chosen : device_from_python(nb::none());
@@ -121,14 +84,17 @@ void Operand::describe(const char* op, const char* name, nb::handle object) {
     return;
   }
   nb::ndarray<nb::ro> foreign;
-  if (!nb::hasattr(object, "__dlpack__") || !nb::try_cast(nb::handle(object), foreign)) throw_not_an_array(op, name, object);
+  if (!nb::hasattr(object, "__dlpack__") || !nb::try_cast(nb::handle(object), foreign))
+    throw_not_an_array(op, name, object);
   if (foreign.device_type() != nb::device::cpu::value) {
-    throw ValueError(concat(op, ": ", name, " must be in CPU memory, got a DLPack device of type ", foreign.device_type()));
+    throw ValueError(concat(op, ": ", name, " must be in CPU memory, got a DLPack device of type ",
+                            foreign.device_type()));
   }
   if (!dtype_from_dlpack(foreign.dtype(), tensor_.dtype)) {
-    throw_wrong_dtype(op, name, nb::cast<std::string>(nb::str(object.attr("dtype"))));
+    throw_wrong_dtype(op, name, text_of(object.attr("dtype")));
   }
-  if (foreign.ndim() > kMaxRank) throw ValueError(concat(op, ": ", name, " may have at most ", kMaxRank, " axes"));
+  if (foreign.ndim() > kMaxRank)
+    throw ValueError(concat(op, ": ", name, " may have at most ", kMaxRank, " axes"));
   tensor_.rank = static_cast<int>(foreign.ndim());
   for (size_t i = 0; i < foreign.ndim(); ++i) {
     tensor_.shape[i] = static_cast<int64_t>(foreign.shape(i));
@@ -197,14 +163,17 @@ Operand Operand::output(const char* op, nb::handle object, Device& device) {
     if (is_read_only(object)) throw ValueError(concat(op, ": out must be writable, got a read-only array"));
     Tensor layout;
     if (describe_numpy(object, layout) == NumpyLayout::kNeedsCopy) {
-      throw ValueError(concat(op, ": out must be aligned, in native byte order, with strides that are not negative and a contiguous last axis"));
+      throw ValueError(concat(op,
+                              ": out must be aligned, in native byte order, with strides that are not "
+                              "negative and a contiguous last axis"));
     }
   }
   operand.describe(op, "out", object);
   if (!last_axis_is_contiguous(operand.tensor_)) {
     throw ValueError(concat(op, ": out must be contiguous along its last axis"));
   }
-  if (!operand.array_ && !device.reads_host_memory() && operand.tensor_.element_count() > 0) operand.stage_output(device);
+  if (!operand.array_ && !device.reads_host_memory() && operand.tensor_.element_count() > 0)
+    operand.stage_output(device);
   return operand;
 }
 

@@ -19,8 +19,8 @@ enum class ArrayKind { kNumpy, kArray, kForeign };
 /// True if the object is an array at all: NumPy, metalhead.Array, or anything with `__dlpack__`.
 ArrayKind kind_of(const char* op, const char* name, nb::handle object);
 
-/// The device of a call: the one named, else the one that holds an Array among the operands, else the default.
-/// Throws ValueError if operands live on another device than the call's.
+/// The device of a call: the one named, else the one that holds an Array among the operands, else the
+/// default. Throws ValueError if operands live on another device than the call's.
 Device& device_of_call(const char* op, nb::handle device, std::span<const nb::handle> operands);
 
 /// One array argument. Keeps the object alive, and a pooled copy of it where the device needs one.
@@ -56,8 +56,8 @@ class Operand {
   void stage_output(Device& device);
 
   Tensor tensor_;
-  Tensor host_;             ///< where a staged result goes
-  nb::object owner_;        ///< keeps the memory alive
+  Tensor host_;       ///< where a staged result goes
+  nb::object owner_;  ///< keeps the memory alive
   ScratchBuffer staged_;
   std::optional<Array> array_;
   bool needs_wait_ = false;

@@ -8,8 +8,6 @@ namespace metalhead::python {
 
 namespace {
 
-std::string type_text(nb::handle object) { return nb::cast<std::string>(nb::str(object.type().attr("__name__"))); }
-
 nb::object numpy() { return nb::module_::import_("numpy"); }
 
 }  // namespace
@@ -32,7 +30,7 @@ int64_t int_argument(const char* op, const char* name, nb::handle object) {
   const long long value = PyLong_AsLongLong(index.ptr());
   if (value == -1 && PyErr_Occurred()) {
     PyErr_Clear();
-    throw ValueError(concat(op, ": ", name, " is too large, got ", nb::cast<std::string>(nb::str(index))));
+    throw ValueError(concat(op, ": ", name, " is too large, got ", text_of(index)));
   }
   return value;
 }
@@ -60,14 +58,16 @@ Tensor int32_vector(const char* op, const char* name, nb::handle object, nb::obj
     owner = numpy().attr("ascontiguousarray")(clipped, nb::arg("dtype") = "int32");
     describe_numpy(owner, tensor);
   }
-  if (tensor.rank != 1) throw ValueError(concat(op, ": ", name, " must have shape (batch,), got ", shape_text(tensor)));
+  if (tensor.rank != 1)
+    throw ValueError(concat(op, ": ", name, " must have shape (batch,), got ", shape_text(tensor)));
   return tensor;
 }
 
 nb::object float32_vector(const char* op, const char* name, nb::handle object) {
   if (nb::isinstance<Array>(object)) return nb::borrow(object);
   Tensor tensor;
-  if (is_numpy(object) && describe_numpy(object, tensor) == NumpyLayout::kUsable && tensor.dtype == DType::kFloat32) {
+  if (is_numpy(object) && describe_numpy(object, tensor) == NumpyLayout::kUsable &&
+      tensor.dtype == DType::kFloat32) {
     return nb::borrow(object);
   }
   const nb::object array = numpy().attr("asarray")(object);

@@ -103,8 +103,8 @@ Device& default_device() {
   return chosen.compare_exchange_strong(none, first) ? *first : *none;
 }
 
-void set_default_device(const std::string& name) {
-  registry().default_device.store(&device(name), std::memory_order_release);
+void set_default_device(Device& device) {
+  registry().default_device.store(&device, std::memory_order_release);
 }
 
 }  // namespace metalhead

@@ -196,7 +196,8 @@ void run_split(Device& device, const AttentionArguments& a, const AttentionParam
   const int64_t stats = rows * p.splits * 2;
   const ScratchBuffer scratch(device, static_cast<uint64_t>(partials + stats) * sizeof(float));
   const Tensor partial_out = float_vector(scratch.get(), 0, partials);
-  const Tensor partial_stats = float_vector(scratch.get(), static_cast<uint64_t>(partials) * sizeof(float), stats);
+  const Tensor partial_stats =
+      float_vector(scratch.get(), static_cast<uint64_t>(partials) * sizeof(float), stats);
   launch.bind(kSlotPartialOut, partial_out, Access::kWrite);
   launch.bind(kSlotPartialStats, partial_stats, Access::kWrite);
   device.launch(launch);
@@ -220,7 +221,8 @@ void run_split(Device& device, const AttentionArguments& a, const AttentionParam
   reduce.bind(kSlotPartialOut, partial_out, Access::kRead);
   reduce.bind(kSlotPartialStats, partial_stats, Access::kRead);
   bind_result(reduce, a);
-  reduce.grid = {static_cast<uint32_t>(p.query_length), static_cast<uint32_t>(p.query_heads), static_cast<uint32_t>(p.batch)};
+  reduce.grid = {static_cast<uint32_t>(p.query_length), static_cast<uint32_t>(p.query_heads),
+                 static_cast<uint32_t>(p.batch)};
   reduce.threads = reduce_threads(device.limits());
   reduce.cost = static_cast<uint64_t>(partials);
   device.launch(reduce);
@@ -252,7 +254,8 @@ void run_attention(Device& device, const AttentionArguments& a) {
   if (sizes.packed) set_packed_constants(launch, a);
   launch.set_params(p);
   const uint64_t rows = static_cast<uint64_t>(p.query_heads) * static_cast<uint64_t>(p.query_length);
-  launch.cost = static_cast<uint64_t>(sizes.total_span) * rows * static_cast<uint64_t>(p.head_dim + p.value_dim);
+  launch.cost =
+      static_cast<uint64_t>(sizes.total_span) * rows * static_cast<uint64_t>(p.head_dim + p.value_dim);
   launch.grid.y = static_cast<uint32_t>(p.kv_heads);
   launch.grid.z = static_cast<uint32_t>(p.batch);
   if (!plan.split_keys) {

@@ -1,4 +1,5 @@
-// The attention operation: checks arguments, plans the work and issues the launches for dense and packed caches.
+// The attention operation: checks arguments, plans the work and issues the launches for dense and packed
+// caches.
 #pragma once
 
 #include <array>
@@ -13,8 +14,8 @@ namespace metalhead {
 /// How packed keys or values are stored; `bits` is 0 for a dense tensor.
 struct PackedFormat {
   int bits = 0;
-  int dim = 0;                          ///< coordinates of one vector
-  std::array<uint32_t, 16> signs{};     ///< bit j set: coordinate j is negated before the transform
+  int dim = 0;                       ///< coordinates of one vector
+  std::array<uint32_t, 16> signs{};  ///< bit j set: coordinate j is negated before the transform
   bool packed() const { return bits != 0; }
 };
 
@@ -24,8 +25,8 @@ struct WindowSize {
   int64_t right = -1;
 };
 
-/// One call. Tensors that are not given stay undefined. Shapes as in SEMANTICS: q [B, Hq, Lq, D], k [B, Hkv, Lk, D],
-/// v [B, Hkv, Lk, Dv], all of rank 4 or all of rank 3 (batch 1).
+/// One call. Tensors that are not given stay undefined. Shapes as in SEMANTICS: q [B, Hq, Lq, D], k [B, Hkv,
+/// Lk, D], v [B, Hkv, Lk, Dv], all of rank 4 or all of rank 3 (batch 1).
 struct AttentionArguments {
   const char* op = "sdpa";
   Tensor query, key, value;
@@ -41,11 +42,11 @@ struct AttentionArguments {
   Tensor kv_lengths;    ///< int32 [B], in host memory
   Tensor ring_starts;   ///< int32 [B], in host memory
   int64_t ring_start = 0;
-  int64_t splits = 0;           ///< 0 lets the planner choose
-  int64_t max_query_length = 0; ///< 0: any; else more rows are an error of this op
-  bool rotated = false;         ///< q comes rotated and the output stays rotated
-  Tensor out;                   ///< [B, Hq, Lq, Dv], rank of q
-  Tensor lse;                   ///< float32 [B, Hq, Lq] contiguous, or undefined
+  int64_t splits = 0;            ///< 0 lets the planner choose
+  int64_t max_query_length = 0;  ///< 0: any; else more rows are an error of this op
+  bool rotated = false;          ///< q comes rotated and the output stays rotated
+  Tensor out;                    ///< [B, Hq, Lq, Dv], rank of q
+  Tensor lse;                    ///< float32 [B, Hq, Lq] contiguous, or undefined
 };
 
 /// What the result looks like: shape and rank of `out`.

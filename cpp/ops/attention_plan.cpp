@@ -6,7 +6,8 @@ namespace metalhead {
 
 namespace {
 
-// Shares per compute unit: enough that a late worker costs an eighth, few enough that joining them stays cheap.
+// Shares per compute unit: enough that a late worker costs an eighth, few enough that joining them stays
+// cheap.
 constexpr int64_t kSharesPerUnit = 8;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

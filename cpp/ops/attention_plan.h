@@ -26,7 +26,7 @@ struct AttentionPlan {
   int splits = 1;
   int keys_per_split = 0;
   int rows_per_group = 0;
-  Size3 threads;                  ///< of one threadgroup
+  Size3 threads;  ///< of one threadgroup
   uint32_t threadgroup_bytes = 0;
 };
 
@@ -37,7 +37,8 @@ constexpr int64_t kMaxSplits = 1024;
 /// Threads of one threadgroup of `flash_attn_vec_reduce` and `store_partial`, which handles one output row.
 Size3 reduce_threads(const DeviceLimits& limits);
 
-/// `splits` 0 lets the planner choose: enough equal shares of keys to keep every compute unit busy, none too small.
+/// `splits` 0 lets the planner choose: enough equal shares of keys to keep every compute unit busy, none too
+/// small.
 AttentionPlan plan_attention(const DeviceLimits& limits, const AttentionSizes& sizes, int64_t splits);
 
 }  // namespace metalhead

@@ -15,18 +15,23 @@ std::string text_of(std::span<const int64_t> shape) {
   return shape_text(tensor);
 }
 
-/// True if every index reaches an address of its own: each stride steps over all that smaller strides can reach.
+/// True if every index reaches an address of its own: each stride steps over all that smaller strides can
+/// reach.
 bool addresses_are_distinct(const Tensor& tensor) {
-  std::array<std::pair<int64_t, int64_t>, kMaxRank> axes;  // stride, size
-  size_t count = 0;
-  for (size_t i = 0; i < static_cast<size_t>(tensor.rank); ++i) {
-    if (tensor.shape[i] > 1) axes[count++] = {tensor.strides[i], tensor.shape[i]};
-  }
-  std::sort(axes.begin(), axes.begin() + static_cast<std::ptrdiff_t>(count));
   int64_t reach = 0;
-  for (size_t i = 0; i < count; ++i) {
-    if (axes[i].first <= reach) return false;
-    reach += axes[i].first * (axes[i].second - 1);
+  uint32_t done = 0;
+  for (int step = 0; step < tensor.rank; ++step) {
+    int smallest = -1;
+    for (int i = 0; i < tensor.rank; ++i) {
+      const size_t axis = static_cast<size_t>(i);
+      if ((done >> i & 1u) != 0 || tensor.shape[axis] <= 1) continue;
+      if (smallest < 0 || tensor.strides[axis] < tensor.strides[static_cast<size_t>(smallest)]) smallest = i;
+    }
+    if (smallest < 0) return true;
+    const size_t axis = static_cast<size_t>(smallest);
+    if (tensor.strides[axis] <= reach) return false;
+    reach += tensor.strides[axis] * (tensor.shape[axis] - 1);
+    done |= 1u << smallest;
   }
   return true;
 }

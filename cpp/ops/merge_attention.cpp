@@ -47,7 +47,8 @@ Launch row_launch(const char* kernel, const ReduceParams& p, DType out, const De
   launch.kernel = kernel;
   launch.add_dtype(out);
   launch.constants.set_uint(kConstantValueDim, static_cast<uint32_t>(p.value_dim));
-  launch.grid = {static_cast<uint32_t>(p.query_length), static_cast<uint32_t>(p.query_heads), static_cast<uint32_t>(p.batch)};
+  launch.grid = {static_cast<uint32_t>(p.query_length), static_cast<uint32_t>(p.query_heads),
+                 static_cast<uint32_t>(p.batch)};
   launch.threads = reduce_threads(limits);
   launch.cost = launch.grid.count() * static_cast<uint64_t>(p.value_dim);
   return launch;
@@ -65,17 +66,19 @@ void check_merge_attention(std::span<const AttentionPart> parts) {
   }
   for (const AttentionPart& part : parts) {
     if (!same_shape(shape_of(part.out), shape_of(first))) {
-      throw ValueError(concat(kOp, ": all parts of outs must share one shape, got ", shape_text(first), " and ",
-                              shape_text(part.out)));
+      throw ValueError(concat(kOp, ": all parts of outs must share one shape, got ", shape_text(first),
+                              " and ", shape_text(part.out)));
     }
     if (!is_floating(part.out.dtype)) {
-      throw TypeError(concat(kOp, ": outs must be float32, float16 or bfloat16, got ", name_of(part.out.dtype)));
+      throw TypeError(
+          concat(kOp, ": outs must be float32, float16 or bfloat16, got ", name_of(part.out.dtype)));
     }
     if (part.lse.dtype != DType::kFloat32) {
       throw TypeError(concat(kOp, ": lses must be float32, got ", name_of(part.lse.dtype)));
     }
     if (!same_shape(shape_of(part.lse), shape_of(first).first(static_cast<size_t>(first.rank - 1)))) {
-      throw ValueError(concat(kOp, ": each lse must have the shape of its out without the last axis, got out ",
+      throw ValueError(concat(kOp,
+                              ": each lse must have the shape of its out without the last axis, got out ",
                               shape_text(first), " and lse ", shape_text(part.lse)));
     }
   }
@@ -90,7 +93,8 @@ void check_merge_attention_out(std::span<const AttentionPart> parts, const Tenso
   }
 }
 
-void run_merge_attention(Device& device, std::span<const AttentionPart> parts, const Tensor& out, const Tensor& lse) {
+void run_merge_attention(Device& device, std::span<const AttentionPart> parts, const Tensor& out,
+                         const Tensor& lse) {
   ReduceParams p = make_params(out, parts.size());
   const int64_t rows = int64_t{p.batch} * p.query_heads * p.query_length;
   if (rows == 0) return;
@@ -98,7 +102,8 @@ void run_merge_attention(Device& device, std::span<const AttentionPart> parts, c
   const int64_t stats = rows * p.splits * 2;
   const ScratchBuffer scratch(device, static_cast<uint64_t>(partials + stats) * sizeof(float));
   const Tensor partial_out = float_vector(scratch.get(), 0, partials);
-  const Tensor partial_stats = float_vector(scratch.get(), static_cast<uint64_t>(partials) * sizeof(float), stats);
+  const Tensor partial_stats =
+      float_vector(scratch.get(), static_cast<uint64_t>(partials) * sizeof(float), stats);
 
   for (size_t i = 0; i < parts.size(); ++i) {
     p.split = static_cast<int>(i);

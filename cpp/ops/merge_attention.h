@@ -8,7 +8,8 @@
 
 namespace metalhead {
 
-/// One partial result: `out` [B, Hq, Lq, Dv] (or rank 3) and `lse` float32 [B, Hq, Lq] contiguous, natural logarithm.
+/// One partial result: `out` [B, Hq, Lq, Dv] (or rank 3) and `lse` float32 [B, Hq, Lq] contiguous, natural
+/// logarithm.
 struct AttentionPart {
   Tensor out;
   Tensor lse;
@@ -21,6 +22,7 @@ void check_merge_attention(std::span<const AttentionPart> parts);
 void check_merge_attention_out(std::span<const AttentionPart> parts, const Tensor& out);
 
 /// Writes the joined `out`, and `lse` (float32, contiguous) if it is defined.
-void run_merge_attention(Device& device, std::span<const AttentionPart> parts, const Tensor& out, const Tensor& lse);
+void run_merge_attention(Device& device, std::span<const AttentionPart> parts, const Tensor& out,
+                         const Tensor& lse);
 
 }  // namespace metalhead
