@@ -104,7 +104,8 @@ def _to_numpy(x: Any) -> np.ndarray[Any, Any]:
             narrow = {"float64": np.float32, "int64": np.int32}.get(array.dtype.name)
             return array if narrow is None else array.astype(narrow)
         return array
-    return _core.numpy_from_dlpack(x)
+    array = _core.numpy_from_dlpack(x)
+    return np.asarray(array)
 
 
 def _numpy_dtype(dtype: Any) -> Any:

@@ -71,7 +71,7 @@ TEST(CpuDeviceTest, TellsWhatItIs) {
   for (const auto& [key, value] : device->info()) info[key] = value;
   EXPECT_EQ(info.at("name"), "cpu");
   EXPECT_EQ(info.at("threads"), "3");
-  EXPECT_EQ(info.at("instruction set"), "test-isa");
+  EXPECT_EQ(info.at("instruction_set"), "test-isa");
   EXPECT_FALSE(info.at("model").empty());
   EXPECT_FALSE(info.at("available instruction sets").empty());
   device->set_pool_limit(uint64_t{5} << 20);

@@ -24,7 +24,7 @@ using test::EnvironmentVariable;
 
 std::string instruction_set_of(const Device& device) {
   for (const auto& [key, value] : device.info()) {
-    if (key == "instruction set") return value;
+    if (key == "instruction_set") return value;
   }
   return "";
 }
