@@ -5,10 +5,10 @@
 #include <deque>
 #include <functional>
 #include <map>
-#include <mutex>
-#include <unordered_set>
+#include <unordered_map>
 #include <vector>
 
+#include "core/fork.h"
 #include "core/tensor.h"
 
 namespace metalhead {
@@ -26,14 +26,17 @@ struct PoolStatistics {
 /// Thread-safe. Tickets rise with every command; a buffer released with ticket t is free once `completed() >= t`.
 class BufferPool {
  public:
+  /// Called under the pool's lock: they must not call the pool.
   struct Hooks {
-    std::function<Buffer(uint64_t size)> allocate;     ///< returns a buffer with contents nullptr when memory is short
-    std::function<void(const Buffer&)> free;           ///< gives the memory back to the system
-    std::function<uint64_t()> completed;               ///< the highest ticket whose command has finished
+    std::function<Buffer(uint64_t size)> allocate;  ///< returns a buffer with contents nullptr when memory is short
+    std::function<void(const Buffer&)> free;        ///< gives the memory back to the system
+    std::function<uint64_t()> completed;            ///< the highest ticket whose command has finished
   };
 
   /// `limit_bytes` bounds what the cache may hold, not what callers may hold.
   BufferPool(Hooks hooks, uint64_t limit_bytes);
+
+  /// Frees every buffer, also those that callers still hold; all commands must have finished.
   ~BufferPool();
   BufferPool(const BufferPool&) = delete;
   BufferPool& operator=(const BufferPool&) = delete;
@@ -47,6 +50,9 @@ class BufferPool {
   /// Takes a buffer of `acquire` back; throws ValueError if the pool did not hand it out (double release).
   void release(const Buffer& buffer, uint64_t ticket);
 
+  /// As `release`, but returns false where that one throws.
+  bool try_release(const Buffer& buffer, uint64_t ticket);
+
   /// Frees every cached buffer whose command has finished.
   void trim();
 
@@ -58,16 +64,22 @@ class BufferPool {
     Buffer buffer;
     uint64_t ticket;
   };
+  struct Cached {
+    Buffer buffer;
+    uint64_t order;  ///< rises with every buffer that enters the cache
+  };
 
+  bool take_cached(uint64_t size, Buffer& buffer);
   void collect_finished();
   void shrink_to(uint64_t bytes);
 
   Hooks hooks_;
-  mutable std::mutex mutex_;
+  mutable ForkSafeMutex mutex_;
   PoolStatistics statistics_;
-  std::map<uint64_t, std::vector<Buffer>> free_;  ///< by size class
-  std::deque<Pending> pending_;                   ///< in order of release
-  std::unordered_set<void*> in_use_;              ///< contents of the buffers that callers hold
+  uint64_t next_order_ = 0;
+  std::map<uint64_t, std::vector<Cached>> free_;  ///< by size class, the oldest first
+  std::deque<Pending> pending_;                   ///< by rising ticket
+  std::unordered_map<void*, Buffer> in_use_;      ///< what callers hold, by contents
 };
 
 }  // namespace metalhead

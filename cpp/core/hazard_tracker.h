@@ -1,6 +1,7 @@
 // Tells when a launch must wait for launches before it, from the exact byte ranges each reads and writes.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -8,7 +9,7 @@
 
 namespace metalhead {
 
-/// Ranges of the launches since the last barrier. Buffers are told apart by handle, or by contents without one.
+/// Ranges of the launches since the last barrier, as host addresses; a buffer without contents counts by its handle.
 class HazardTracker {
  public:
   /// True if the launch conflicts (write after read, read after write, write after write) with one since the barrier.
@@ -25,11 +26,13 @@ class HazardTracker {
 
  private:
   struct Range {
-    const void* buffer;
+    const void* handle;  ///< nullptr where begin and end are host addresses
     uint64_t begin;
     uint64_t end;
     Access access;
   };
+
+  static Range range_of(const BufferBinding& binding);
 
   std::vector<Range> ranges_;
 };

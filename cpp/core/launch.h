@@ -82,9 +82,13 @@ struct Launch {
     return *reinterpret_cast<const Params*>(params_bytes.data());
   }
 
-  void add_dtype(DType dtype) { dtypes[static_cast<size_t>(dtype_count++)] = dtype; }
+  void add_dtype(DType dtype) {
+    assert(dtype_count < kMaxKernelDTypes);
+    dtypes[static_cast<size_t>(dtype_count++)] = dtype;
+  }
 
   void bind(int slot, const Tensor& tensor, Access access) {
+    assert(slot >= 0 && slot < kMaxBindings);
     buffers[static_cast<size_t>(slot)] = {tensor.buffer, tensor.byte_offset, tensor.span_bytes(), access};
   }
   const BufferBinding& binding(int slot) const { return buffers[static_cast<size_t>(slot)]; }

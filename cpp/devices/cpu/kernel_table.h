@@ -48,6 +48,9 @@ struct KernelTable {
 /// The tables that this machine can run, the most capable one first.
 const std::vector<KernelTable>& available_kernel_tables();
 
+/// Names of the available tables in that order: `avx512, avx2, x86-64-v2`.
+std::string available_instruction_sets();
+
 /// The table of that name, or the best one if the name is empty; throws DeviceError that lists what is available.
 const KernelTable& select_kernel_table(std::string_view instruction_set);
 
