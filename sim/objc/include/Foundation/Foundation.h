@@ -13,8 +13,8 @@
   enum Name : Type Name;    \
   enum Name : Type
 #define NS_OPTIONS(Type, Name) \
-  enum Name : Type Name;       \
-  enum Name : Type
+  Type Name;                   \
+  enum : Type
 #define NS_ASSUME_NONNULL_BEGIN _Pragma("clang assume_nonnull begin")
 #define NS_ASSUME_NONNULL_END _Pragma("clang assume_nonnull end")
 #define NS_RETURNS_INNER_POINTER __attribute__((objc_returns_inner_pointer))
