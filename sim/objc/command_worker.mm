@@ -46,6 +46,24 @@ void fill_call(const DispatchRecord& dispatch, uint64_t seed, KernelCall* call) 
   }
 }
 
+bool may_write(const DispatchRecord& dispatch, NSUInteger index) {
+  for (const KernelArgument& argument : dispatch.pipeline->kernel_.buffers) {
+    if (static_cast<NSUInteger>(argument.index) == index) return argument.writes;
+  }
+  return false;
+}
+
+/// Where a written argument follows another in one buffer, the first ends where the second begins.
+void separate_written_arguments(const DispatchRecord& dispatch, KernelCall* call) {
+  for (const auto& [index, slot] : dispatch.slots) {
+    for (const auto& [other_index, other] : dispatch.slots) {
+      if (slot.buffer == nil || other.buffer != slot.buffer || other.offset <= slot.offset) continue;
+      if (!may_write(dispatch, index) && !may_write(dispatch, other_index)) continue;
+      call->buffers[index].length = std::min<uint64_t>(call->buffers[index].length, other.offset - slot.offset);
+    }
+  }
+}
+
 /// True if the range lies in memory that `setBytes` gave the command, which nothing else can touch.
 bool in_inline_bytes(const TouchedRange& range, const KernelCall& call) {
   for (const KernelCall::Bound& bound : call.buffers) {
@@ -186,6 +204,7 @@ std::string CommandWorker::execute_segment(std::vector<const DispatchRecord*>& s
 std::string CommandWorker::execute_dispatch(const DispatchRecord& dispatch, uint64_t seed) {
   KernelCall call;
   fill_call(dispatch, seed, &call);
+  separate_written_arguments(dispatch, &call);
   KernelResult result = run_kernel(call);
   execution_counters().commands += 1;
   if (!result.error.empty()) return result.error;

@@ -144,7 +144,9 @@ std::string place(const KernelDescription& kernel, const KernelArgument& argumen
 }
 
 bool is_switched_on(const KernelArgument& argument, const SimPipeline* pipeline) {
-  if (!argument.condition) return true;
+  if (!argument.conditional) return true;
+  // An expression is left to the runtime, which evaluates it when the command runs.
+  if (!argument.condition) return false;
   const auto value = pipeline->constants_.find(*argument.condition);
   return value != pipeline->constants_.end() && value->second.bytes[0] != std::byte{0};
 }
