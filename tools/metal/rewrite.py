@@ -94,23 +94,23 @@ class Rewriter:
         base = code.join(leading[: dims - 1])
         declarators = [leading[dims - 1 :], *parts[1:]]
         site.kernel.threadgroup_variables += [code.text(part[0]) for part in declarators]
-        if self.strict:
-            self.texts[first] = "static threadgroup"
-            return
         function = site.qualified
         if site.kernel.template_parameters:
             function += f"<{', '.join(site.kernel.template_parameters)}>"
         out = []
         for part in declarators:
-            name = code.text(part[0])
-            shape = "".join(code.text(at) for at in part[1:])
-            record = f"simt_variable_{name}"
+            name, shape = code.text(part[0]), "".join(code.text(at) for at in part[1:])
+            kind, record = f"simt_type_{name}", f"simt_variable_{name}"
+            out.append(f"using {kind} = {base} {shape}")
+            if self.strict:
+                out.append(f"threadgroup {kind}& {name} = ::metal::sim_threadgroup_storage<{kind}>()")
+                continue
+            place = f'"{name}", {code.tokens[first].line}'
             out.append(
-                f"using simt_type_{name} = {base} {shape};"
-                f' __attribute__((used, section("simt_threadgroup"))) static SimtThreadgroupVariable {record} ='
-                f' {{(const void*)&{function}, "{name}", {code.tokens[first].line}, sizeof(simt_type_{name})}};'
-                f" simt_type_{name}& {name} = ::metal::threadgroup_variable<simt_type_{name}>({record})"
+                f'__attribute__((used, section("simt_threadgroup"))) static SimtThreadgroupVariable {record} ='
+                f" {{(const void*)&{function}, {place}, sizeof({kind})}}"
             )
+            out.append(f"{kind}& {name} = ::metal::sim_threadgroup_variable<{kind}>({record})")
         self._blank(first, last)
         self.texts[first] = "; ".join(out)
 
@@ -169,14 +169,14 @@ class Rewriter:
             raise ShaderError(f"{self.code.tokens[at].place}: '{site.name}' is not a function constant")
         site.constant.optional = True
         if not self.strict:
-            self.texts[self.code.previous(opening)] = "::metal::function_constant_defined"
+            self.texts[self.code.previous(opening)] = "::metal::sim_function_constant_defined"
             self.texts[at] = str(site.constant.index)
 
     def value(self, site: ConstantSite) -> str:
         """Return the C++ expression that reads a constant of the running dispatch."""
         if site.constant is None:
             return f"simt_computed_{site.name}()"
-        return f'(::metal::function_constant<{site.type}>({site.constant.index}, "{site.name}"))'
+        return f'(::metal::sim_function_constant<{site.type}>({site.constant.index}, "{site.name}"))'
 
     def _constant(self, site: ConstantSite) -> None:
         if site.expression is None:
@@ -221,7 +221,7 @@ class Rewriter:
             return  # a declarator such as `float4 T(...)`, not an expression
         if before and before.text == "typename":
             start = code.previous(start)
-        self.texts[start] = "::metal::construct<" + self.texts[start]
+        self.texts[start] = "::metal::sim_construct<" + self.texts[start]
         self.texts[last] += ">"
 
     def _reject_c_cast(self, at: int, closing: int) -> None:
