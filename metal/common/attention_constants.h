@@ -86,3 +86,8 @@ METAL_FUNC KeyRange keys_of_split(constant AttentionParams& params, thread const
 METAL_FUNC long rows_of_kv_head(constant AttentionParams& params) {
   return long(params.query_heads / params.kv_heads) * long(params.query_length);
 }
+
+/// First row of a tile of `sdpa`. The last rows see the most keys: they start first, so that threadgroups end together.
+METAL_FUNC long first_row_of_tile(constant AttentionParams& params, uint tile, uint tiles) {
+  return long(tiles - 1 - tile) * long(params.rows_per_group);
+}

@@ -23,7 +23,6 @@ struct PairWords<float> {
 /// COUNT neighbouring elements of one row: 8 or 16 bytes.
 template <typename T, int COUNT>
 struct DenseRun {
-  typedef T Element;
   static constant constexpr int kWords = COUNT / 2 * PairWords<T>::kWords;
   uint words[kWords];
 
@@ -59,6 +58,7 @@ struct DenseRun {
 /// Rows of one head of a dense K or V. COUNT is what a lane takes of a row at a time.
 template <typename T, int COUNT>
 struct DenseRows {
+  typedef T Element;
   typedef DenseRun<T, COUNT> Run;
   static constant constexpr int kCount = COUNT;
   static constant constexpr bool kHasNorms = false;
@@ -72,5 +72,6 @@ struct DenseRows {
   METAL_FUNC void load(thread Run& run, int row, int first, bool present) const thread {
     run.load(rows + long(row) * stride, first, dim, present, wide);
   }
+  METAL_FUNC vec<T, 2> pair(thread const Run& run, int t) const thread { return run.pair(t); }
   METAL_FUNC float norm(int row) const thread { return 1.0f; }
 };

@@ -40,8 +40,8 @@ METAL_FUNC void multiply_keys(thread RowState<ROW_BLOCKS>& state, thread StepSco
       keys.load(b, row_b, dim, key + 1 < end);
       METALHEAD_UNROLL for (int t = 0; t < Keys::kCount / 2; ++t) {
         if (2 * t >= keys.count()) continue;
-        const vec<typename Keys::Run::Element, 2> x = a.pair(t), y = b.pair(t);
-        simdgroup_matrix<typename Keys::Run::Element, 8, 8> even, odd;
+        const vec<typename Keys::Element, 2> x = keys.pair(a, t), y = keys.pair(b, t);
+        simdgroup_matrix<typename Keys::Element, 8, 8> even, odd;
         even.thread_elements()[0] = x[0];
         even.thread_elements()[1] = y[0];
         odd.thread_elements()[0] = x[1];
@@ -74,8 +74,8 @@ METAL_FUNC void multiply_values(thread RowState<ROW_BLOCKS>& state, thread const
       values.load(a, row, dim, key < end);
       METALHEAD_UNROLL for (int t = 0; t < Values::kCount / 2; ++t) {
         if (2 * t >= values.count()) continue;
-        const vec<typename Values::Run::Element, 2> x = a.pair(t);
-        simdgroup_matrix<typename Values::Run::Element, 8, 8> value;
+        const vec<typename Values::Element, 2> x = values.pair(a, t);
+        simdgroup_matrix<typename Values::Element, 8, 8> value;
         value.thread_elements()[0] = x[0];
         value.thread_elements()[1] = x[1];
         METALHEAD_UNROLL for (int b8 = 0; b8 < ROW_BLOCKS; ++b8) {
