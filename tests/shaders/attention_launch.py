@@ -253,3 +253,23 @@ def attend(
 
 def _run(shaders: ShaderLibrary, result: Result, seed: int, kernel: str, **launch: Any) -> None:
     result.counters[kernel] = shaders.run(kernel, seed=seed, **launch)
+
+
+def run_merge(outs: Sequence[Any], lses: Sequence[Any], *, mode: Mode = "plain", seed: int = 0) -> tuple[Any, Any]:
+    """Join partial results as cpp/ops/merge_attention.cpp does."""
+    batch, heads, length, value_dim = outs[0].shape
+    parts = np.full((batch, heads, length, len(outs), value_dim), np.nan, np.float32)
+    stats = np.full((batch, heads, length, len(outs), 2), np.nan, np.float32)
+    params = np.zeros((), REDUCE_PARAMS)
+    params["batch"], params["query_heads"], params["query_length"] = batch, heads, length
+    params["value_dim"], params["splits"] = value_dim, len(outs)
+    result = Result(np.zeros_like(outs[0]), np.zeros_like(lses[0]))
+    run = functools.partial(_run, library(mode), result, seed, grid=(length, heads, batch), threads=128)
+    for split, (out, lse) in enumerate(zip(outs, lses, strict=True)):
+        params["split"], params["out_strides"] = split, strides_of(out)
+        constants = {28: TYPE_CODES[type_name(out)]}
+        run("store_partial", constants=constants, buffers={3: bound(out), 4: lse, 12: parts, 13: stats, 30: params.copy()})
+    constants = {1: value_dim, 5: False, 8: True, 13: False, 28: TYPE_CODES[type_name(outs[0])]}
+    buffers = {3: bound(result.out), 4: result.lse, 12: parts, 13: stats, 30: params}
+    run("flash_attn_vec_reduce", constants=constants, buffers=buffers)
+    return result.out, result.lse
