@@ -37,8 +37,8 @@ std::string check_sizes(const Dispatch& dispatch) {
   const KernelInfo& kernel = *dispatch.kernel;
   const Size& threads = dispatch.threads_per_threadgroup;
   if (is_empty(dispatch.threadgroups) || is_empty(threads))
-    return quoted(kernel.name) + "threadgroups " + text_of(dispatch.threadgroups) + " and threads " + text_of(threads) +
-           " must not be zero";
+    return quoted(kernel.name) + "threadgroups " + text_of(dispatch.threadgroups) + " and threads " +
+           text_of(threads) + " must not be zero";
   const std::size_t count = std::size_t{threads.x} * threads.y * threads.z;
   const std::size_t limit = std::min(kernel.max_threads_per_threadgroup, kMaxThreadsPerThreadgroup);
   if (count > limit)
@@ -73,9 +73,9 @@ std::string Execution::set_constants() {
     auto given = dispatch_.constants.find(constant.index);
     if (given == dispatch_.constants.end()) continue;
     if (given->second.size() != constant.bytes)
-      return quoted(kernel_.name) + "function constant " + std::to_string(constant.index) + " (`" + constant.name +
-             "`) has " + std::to_string(given->second.size()) + " bytes, its type " + constant.type + " has " +
-             std::to_string(constant.bytes);
+      return quoted(kernel_.name) + "function constant " + std::to_string(constant.index) + " (`" +
+             constant.name + "`) has " + std::to_string(given->second.size()) + " bytes, its type " +
+             constant.type + " has " + std::to_string(constant.bytes);
     constants_.defined[constant.index] = 1;
     std::memcpy(constants_.values[constant.index], given->second.data(), constant.bytes);
   }
@@ -91,8 +91,8 @@ std::string Execution::check_arguments() {
     if (argument.kind == kSimtBuffer) {
       if (std::string error = check_buffer(argument); !error.empty()) return error;
     } else if (argument.kind == kSimtThreadgroup && dispatch_.threadgroup_bytes[argument.index] == 0) {
-      return quoted(kernel_.name) + "threadgroup memory " + std::to_string(argument.index) + " (`" + argument.name +
-             "`) has no length";
+      return quoted(kernel_.name) + "threadgroup memory " + std::to_string(argument.index) + " (`" +
+             argument.name + "`) has no length";
     }
   }
   return check_threadgroup_memory();
@@ -100,8 +100,8 @@ std::string Execution::check_arguments() {
 
 std::string Execution::check_buffer(const SimtArgument& argument) {
   const BufferRange& range = dispatch_.buffers[argument.index];
-  const std::string what =
-      quoted(kernel_.name) + "buffer " + std::to_string(argument.index) + " (`" + argument.name + "`, " + argument.type + ")";
+  const std::string what = quoted(kernel_.name) + "buffer " + std::to_string(argument.index) + " (`" +
+                           argument.name + "`, " + argument.type + ")";
   if (range.data == nullptr) return what + " is not bound";
   if (range.length < argument.element_bytes)
     return what + " has " + std::to_string(range.length) + " bytes, the argument needs " +
@@ -116,8 +116,8 @@ std::string Execution::check_threadgroup_memory() {
   for (const ArgumentInfo& argument : kernel_.threadgroup_arguments) {
     const std::size_t bytes = dispatch_.threadgroup_bytes[argument.index];
     if (bytes % kThreadgroupLengthMultiple != 0)
-      return quoted(kernel_.name) + "threadgroup memory " + std::to_string(argument.index) + " (`" + argument.name +
-             "`) has " + std::to_string(bytes) + " bytes, which is not a multiple of 16";
+      return quoted(kernel_.name) + "threadgroup memory " + std::to_string(argument.index) + " (`" +
+             argument.name + "`) has " + std::to_string(bytes) + " bytes, which is not a multiple of 16";
     total += bytes;
   }
   if (total > kMaxThreadgroupBytes)
@@ -148,7 +148,8 @@ void Execution::run_threadgroups() {
   if (dispatch_.seed != 0) random.shuffle(order);
   const Size& threads = dispatch_.threads_per_threadgroup;
   for (std::uint64_t index : order) {
-    const Size position{static_cast<std::uint32_t>(index % grid.x), static_cast<std::uint32_t>(index / grid.x % grid.y),
+    const Size position{static_cast<std::uint32_t>(index % grid.x),
+                        static_cast<std::uint32_t>(index / grid.x % grid.y),
                         static_cast<std::uint32_t>(index / grid.x / grid.y)};
     memory_->poison_threadgroup_memory();
     if (tracker_) tracker_->begin_threadgroup();

@@ -29,7 +29,8 @@ class Execution {
   Tracker* tracker() { return tracker_.get(); }
   const DispatchMemory& memory() const { return *memory_; }
   Counters& counters() { return result_.counters; }
-  /// Ends the dispatch with an error from kernel code; leaves the running fiber or the argument check for good.
+  /// Ends the dispatch with an error from kernel code; leaves the running fiber or the argument check for
+  /// good.
   [[noreturn]] void fail(std::string error);
 
  private:

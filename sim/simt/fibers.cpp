@@ -58,10 +58,12 @@ FiberPool& FiberPool::of_this_thread() {
 }
 
 FiberPool::FiberPool() {
-  void* slab = mmap(nullptr, kSlabBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* slab =
+      mmap(nullptr, kSlabBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (slab == MAP_FAILED) throw std::bad_alloc();
   slab_ = static_cast<char*>(slab);
-  for (std::size_t i = 0; i < kMaxThreadsPerThreadgroup; ++i) mprotect(slab_ + i * kStackBytes, kPage, PROT_NONE);
+  for (std::size_t i = 0; i < kMaxThreadsPerThreadgroup; ++i)
+    mprotect(slab_ + i * kStackBytes, kPage, PROT_NONE);
 }
 
 FiberPool::~FiberPool() {

@@ -7,7 +7,9 @@ namespace {
 using metalhead::simt::Execution;
 using metalhead::simt::LaneState;
 
-std::string at(SimtPlace place) { return " at " + std::string(place.file) + ":" + std::to_string(place.line); }
+std::string at(SimtPlace place) {
+  return " at " + std::string(place.file) + ":" + std::to_string(place.line);
+}
 
 std::string running_thread(Execution& execution) {
   auto& scheduler = execution.scheduler();
@@ -18,12 +20,13 @@ std::string running_thread(Execution& execution) {
 
 void simt_barrier(int scope, unsigned memory_flags, SimtPlace place) {
   const bool whole = scope == kSimtBarrierThreadgroup;
-  Execution::current()->scheduler().wait(whole ? LaneState::kThreadgroupBarrier : LaneState::kSimdgroupBarrier,
-                                         whole ? "threadgroup_barrier" : "simdgroup_barrier", place, memory_flags,
-                                         nullptr, nullptr);
+  Execution::current()->scheduler().wait(
+      whole ? LaneState::kThreadgroupBarrier : LaneState::kSimdgroupBarrier,
+      whole ? "threadgroup_barrier" : "simdgroup_barrier", place, memory_flags, nullptr, nullptr);
 }
 
-void simt_collective(const char* operation, void* operand, SimtCombine combine, unsigned flags, SimtPlace place) {
+void simt_collective(const char* operation, void* operand, SimtCombine combine, unsigned flags,
+                     SimtPlace place) {
   Execution::current()->scheduler().wait(LaneState::kCollective, operation, place, flags, combine, operand);
 }
 

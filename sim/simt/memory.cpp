@@ -34,7 +34,8 @@ GuardedBlock::GuardedBlock(std::size_t bytes, bool guarded, std::size_t offset) 
   mapping_ = mmap(nullptr, mapping_bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping_ == MAP_FAILED) throw std::bad_alloc();
   data_ = static_cast<char*>(mapping_) + kGuardBytes + offset;
-  if (mprotect(static_cast<char*>(mapping_) + kGuardBytes, inside, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
+  if (mprotect(static_cast<char*>(mapping_) + kGuardBytes, inside, PROT_READ | PROT_WRITE) != 0)
+    throw std::bad_alloc();
 }
 
 GuardedBlock::GuardedBlock(GuardedBlock&& other) noexcept
@@ -93,7 +94,8 @@ void DispatchMemory::add_buffer(const ArgumentInfo& argument, const Dispatch& di
 char* DispatchMemory::add_threadgroup_block(int index, std::string name, std::size_t bytes) {
   blocks_.emplace_back(bytes, guarded_, 0);
   threadgroup_bytes_ += round_up(bytes, 16);
-  regions_.push_back({Region::Kind::kThreadgroup, index, std::move(name), true, blocks_.back().data(), bytes});
+  regions_.push_back(
+      {Region::Kind::kThreadgroup, index, std::move(name), true, blocks_.back().data(), bytes});
   return blocks_.back().data();
 }
 

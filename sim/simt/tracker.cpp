@@ -53,7 +53,8 @@ Tracker::Tracker(Execution& execution, const KernelInfo& kernel, const std::vect
     : execution_(execution), log_(lengths(regions)) {
   for (const Region& region : regions) {
     const bool threadgroup = region.kind == Region::Kind::kThreadgroup;
-    watched_.push_back({region, region.writable ? std::make_unique<Shadow>(region.length, threadgroup) : nullptr});
+    watched_.push_back(
+        {region, region.writable ? std::make_unique<Shadow>(region.length, threadgroup) : nullptr});
   }
   ImageSearch search{reinterpret_cast<const char*>(kernel.kernel->function), nullptr, {}};
   dl_iterate_phdr(collect_image, &search);
@@ -125,15 +126,16 @@ void Tracker::access(const void* where, std::size_t bytes, bool is_write, Access
   log_.add(static_cast<std::uint32_t>(hit - watched_.data()), code_offset, offset, bytes, is_write);
 }
 
-void Tracker::fail_access(const Region& region, const std::string& problem, std::size_t offset, std::size_t bytes,
-                          bool is_write, const void* pc) {
+void Tracker::fail_access(const Region& region, const std::string& problem, std::size_t offset,
+                          std::size_t bytes, bool is_write, const void* pc) {
   failed_pc_ = pc;
   execution_.fail(problem + ": " + execution_.scheduler().describe(*lane_) + " " + verb(is_write, bytes) +
                   " at offset " + std::to_string(offset) + " of " + region.describe() + ", which has " +
                   std::to_string(region.length) + " bytes");
 }
 
-void Tracker::fail_beyond(const Watched& hit, std::size_t offset, std::size_t bytes, bool is_write, const void* pc) {
+void Tracker::fail_beyond(const Watched& hit, std::size_t offset, std::size_t bytes, bool is_write,
+                          const void* pc) {
   fail_access(hit.region, "out of bounds", offset, bytes, is_write, pc);
 }
 
@@ -147,22 +149,26 @@ void Tracker::fail_outside(const char* address, std::size_t bytes, bool is_write
   });
   failed_pc_ = pc;
   const std::string who = execution_.scheduler().describe(*lane_) + " " + verb(is_write, bytes);
-  if (nearest == watched_.end()) execution_.fail("out of bounds: " + who + " outside all memory given to the kernel");
+  if (nearest == watched_.end())
+    execution_.fail("out of bounds: " + who + " outside all memory given to the kernel");
   const auto offset = static_cast<long long>(address - nearest->region.data);
   execution_.fail("out of bounds: " + who + " at offset " + std::to_string(offset) + " of " +
-                  nearest->region.describe() + ", which has " + std::to_string(nearest->region.length) + " bytes");
+                  nearest->region.describe() + ", which has " + std::to_string(nearest->region.length) +
+                  " bytes");
 }
 
-void Tracker::fail_conflict(const Watched& hit, const Conflict& conflict, std::size_t offset, std::size_t bytes,
-                            bool is_write, const void* pc) {
+void Tracker::fail_conflict(const Watched& hit, const Conflict& conflict, std::size_t offset,
+                            std::size_t bytes, bool is_write, const void* pc) {
   using Kind = Conflict::Kind;
   failed_pc_ = pc;
   const std::string who = execution_.scheduler().describe(*lane_);
-  const std::string what = verb(is_write, bytes) + " at offset " + std::to_string(offset) + " of " + hit.region.describe();
+  const std::string what =
+      verb(is_write, bytes) + " at offset " + std::to_string(offset) + " of " + hit.region.describe();
   if (conflict.kind == Kind::kUninitialised)
     execution_.fail("uninitialised read: " + who + " " + what + ", which this threadgroup has not written");
   other_pc_ = image_base_ + conflict.pc;
-  std::string other = conflict.several_threads ? "several threads" : "thread " + std::to_string(conflict.thread);
+  std::string other =
+      conflict.several_threads ? "several threads" : "thread " + std::to_string(conflict.thread);
   if (conflict.other_threadgroup) other += " of another threadgroup";
   execution_.fail("data race: " + who + " " + what + "; " + other +
                   (conflict.kind == Kind::kReadThenWrite ? " read" : " wrote") +
@@ -172,7 +178,8 @@ void Tracker::fail_conflict(const Watched& hit, const Conflict& conflict, std::s
 std::string Tracker::check_overlaps(const Dispatch& dispatch) const {
   for (const Watched& a : watched_) {
     for (const Watched& b : watched_) {
-      if (&a >= &b || a.region.kind != Region::Kind::kBuffer || b.region.kind != Region::Kind::kBuffer) continue;
+      if (&a >= &b || a.region.kind != Region::Kind::kBuffer || b.region.kind != Region::Kind::kBuffer)
+        continue;
       if (!a.region.writable && !b.region.writable) continue;
       const auto* first = static_cast<const char*>(dispatch.buffers[a.region.index].data);
       const auto* second = static_cast<const char*>(dispatch.buffers[b.region.index].data);

@@ -52,8 +52,8 @@ class Tracker {
   void fail_beyond(const Watched& hit, std::size_t offset, std::size_t bytes, bool is_write, const void* pc);
   void fail_access(const Region& region, const std::string& problem, std::size_t offset, std::size_t bytes,
                    bool is_write, const void* pc);
-  void fail_conflict(const Watched& hit, const Conflict& conflict, std::size_t offset, std::size_t bytes, bool is_write,
-                     const void* pc);
+  void fail_conflict(const Watched& hit, const Conflict& conflict, std::size_t offset, std::size_t bytes,
+                     bool is_write, const void* pc);
 
   Execution& execution_;
   std::vector<Watched> watched_;
