@@ -5,16 +5,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "sanitizers.h"
 #include "tracker.h"
-
-#ifndef __has_feature
-#define __has_feature(feature) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-#define METALHEAD_SIMT_ASAN 1
-#else
-#define METALHEAD_SIMT_ASAN 0
-#endif
 
 __thread const SimtConstantValues* simt_constant_values = nullptr;
 
@@ -24,6 +16,12 @@ namespace {
 thread_local Execution* current_execution = nullptr;
 
 constexpr std::size_t kThreadgroupLengthMultiple = 16;
+
+#ifdef METALHEAD_SIMT_ASAN
+constexpr bool kIsolateAlways = true;
+#else
+constexpr bool kIsolateAlways = false;
+#endif
 
 std::string quoted(const std::string& name) { return "kernel '" + name + "': "; }
 
@@ -62,9 +60,16 @@ Execution::~Execution() {
   simt_constant_values = previous_ != nullptr ? &previous_->constants_ : nullptr;
 }
 
-void Execution::fail(std::string error) {
-  if (scheduler_ != nullptr && scheduler_->is_running()) scheduler_->leave(std::move(error));
-  result_.error = std::move(error);
+void Execution::report(std::string error) {
+  if (scheduler_ != nullptr && scheduler_->is_running()) {
+    scheduler_->report(std::move(error));
+  } else {
+    result_.error = std::move(error);
+  }
+}
+
+void Execution::leave() {
+  if (scheduler_ != nullptr && scheduler_->is_running()) scheduler_->leave();
   std::longjmp(argument_check_, 1);
 }
 
@@ -82,7 +87,7 @@ std::string Execution::set_constants() {
   return {};
 }
 
-// A condition is kernel code: reading an undefined constant there comes back through fail().
+// A condition is kernel code: reading an undefined constant there comes back through leave().
 std::string Execution::check_arguments() {
   if (setjmp(argument_check_) != 0) return result_.error;
   for (int i = 0; i < kernel_.kernel->argument_count; ++i) {
@@ -133,7 +138,7 @@ void Execution::prepare() {
   call_.threadgroups_per_grid = {grid.x, grid.y, grid.z};
   call_.threads_per_grid = {grid.x * threads.x, grid.y * threads.y, grid.z * threads.z};
   call_.simdgroups_per_threadgroup = (threads.x * threads.y * threads.z + kSimtLanes - 1) / kSimtLanes;
-  const bool isolate = kernel_.instrumented || METALHEAD_SIMT_ASAN;
+  const bool isolate = kernel_.instrumented || kIsolateAlways;
   memory_ = std::make_unique<DispatchMemory>(dispatch_, call_, isolate, kernel_.instrumented);
   result_.counters.threadgroup_bytes = memory_->threadgroup_bytes();
   scheduler_ = std::make_unique<Scheduler>(kernel_, dispatch_, call_, result_.counters);

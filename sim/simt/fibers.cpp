@@ -6,16 +6,8 @@
 #include <boost/context/detail/fcontext.hpp>
 #include <new>
 
+#include "sanitizers.h"
 #include "simt.h"
-
-#ifndef __has_feature
-#define __has_feature(feature) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-#define METALHEAD_SIMT_ASAN 1
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#endif
 
 namespace metalhead::simt {
 namespace {

@@ -207,8 +207,11 @@ void Scheduler::wait(LaneState state, const char* operation, SimtPlace place, un
   fibers_.yield(lane.fiber, false);
 }
 
-void Scheduler::leave(std::string error) {
+void Scheduler::report(std::string error) {
   if (error_.empty()) error_ = std::move(error);
+}
+
+void Scheduler::leave() {
   Lane& lane = *running_;
   for (;;) fibers_.yield(lane.fiber, false);
 }

@@ -43,7 +43,10 @@ class Scheduler {
   bool is_running() const { return running_ != nullptr; }
   void wait(LaneState state, const char* operation, SimtPlace place, unsigned flags, SimtCombine combine,
             void* operand);
-  [[noreturn]] void leave(std::string error);
+  /// Keeps the first error of the threadgroup.
+  void report(std::string error);
+  /// Leaves the running lane for good. Nothing on its stack is destroyed: it must own no heap memory by then.
+  [[noreturn]] void leave();
 
   std::string describe(const Lane& lane) const;
   /// "threadgroup (x, y, z)" of the running threadgroup.

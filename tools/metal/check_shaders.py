@@ -20,14 +20,14 @@ from .toolchain import SHIM, find_tool, run_tool
 
 STRICT_FLAGS = (
     "-std=c++14", "-nostdinc", "-nostdinc++", f"-isystem{SHIM}", "-ffreestanding", "-fno-exceptions",
-    "-fno-rtti", "-fno-threadsafe-statics", "-DMETALHEAD_SIM_STRICT", "-Xclang", "-cl-single-precision-constant",
+    "-fno-rtti", "-fno-threadsafe-statics", "-DMETALHEAD_SIM_STRICT",
+    "-Xclang", "-cl-single-precision-constant",
 )  # fmt: skip
 WARNINGS = (
     "-Wall", "-Wextra", "-Wvla", "-Wgnu", "-Wuninitialized", "-Wconditional-uninitialized",
-    "-Wimplicit-float-conversion",
-    "-Wc++17-extensions", "-Werror", "-Wno-unused-parameter", "-Wno-unknown-attributes",
-    "-Wno-unknown-pragmas",
-    "-Wno-undefined-internal", "-Wno-duplicate-decl-specifier", "-Wno-missing-braces", "-Wno-pass-failed",
+    "-Wimplicit-float-conversion", "-Wc++17-extensions", "-Werror", "-Wno-unused-parameter",
+    "-Wno-unknown-attributes", "-Wno-unknown-pragmas", "-Wno-undefined-internal",
+    "-Wno-duplicate-decl-specifier", "-Wno-missing-braces", "-Wno-pass-failed",
 )  # fmt: skip
 
 

@@ -169,9 +169,10 @@ class Scanner:
             raise ShaderError(f"{place.place}: an explicit kernel instantiation needs [[host_name(...)]]")
         spans = [(begin, end) for begin, end, _ in attributes]
         tokens = [
-            at for at in code.significant(first, last)
-            if code.text(at) not in ("template", "kernel") and not any(begin <= at < end for begin, end in spans)
-        ]  # fmt: skip
+            at
+            for at in code.significant(first, last)
+            if code.text(at) not in ("template", "kernel") and not any(a <= at < b for a, b in spans)
+        ]
         if code.text(tokens[0]) == "decltype":
             target = [at for at in tokens[2:] if at < code.closing(tokens[1])]
         else:

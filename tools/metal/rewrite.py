@@ -119,11 +119,9 @@ class Rewriter:
             if self.strict:
                 out.append(f"threadgroup {kind}& {name} = ::metal::sim_threadgroup_storage<{kind}>()")
                 continue
-            place = f'"{name}", {code.tokens[first].line}'
-            out.append(
-                '__attribute__((used, section("simt_threadgroup")))'
-                f" static SimtThreadgroupVariable {record} = {{(const void*)&{function}, {place}, sizeof({kind})}}"
-            )
+            fields = f'(const void*)&{function}, "{name}", {code.tokens[first].line}, sizeof({kind})'
+            attribute = '__attribute__((used, section("simt_threadgroup")))'
+            out.append(f"{attribute} static SimtThreadgroupVariable {record} = {{{fields}}}")
             out.append(f"{kind}& {name} = ::metal::sim_threadgroup_variable<{kind}>({record})")
         self._blank(first, last)
         self.texts[first] = "; ".join(out)
