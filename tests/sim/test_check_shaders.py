@@ -42,7 +42,11 @@ def test_reflection_of_good_language() -> None:
     table = reflection.to_json()
     assert sorted(table["kernels"]) == ["attend_bfloat_128", "attend_float_64", "attend_half_128"]
     kernel = table["kernels"]["attend_half_128"]
-    buffers = {a["index"]: (a["name"], a["access"], a["condition"]) for a in kernel["arguments"] if a["kind"] == "buffer"}
+    buffers = {
+        a["index"]: (a["name"], a["access"], a["condition"])
+        for a in kernel["arguments"]
+        if a["kind"] == "buffer"
+    }
     assert buffers == {
         0: ("q", "read", None),
         1: ("k", "read", None),
@@ -55,7 +59,11 @@ def test_reflection_of_good_language() -> None:
     assert kernel["threadgroup_variables"] == ["tile", "codes", "extra"]
     assert kernel["max_threads_per_threadgroup"] == 256
     constants = [(c["index"], c["name"], c["type"], c["optional"]) for c in table["function_constants"]]
-    assert constants == [(0, "causal", "bool", False), (1, "group_size", "uint", False), (2, "softcap", "float", True)]
+    assert constants == [
+        (0, "causal", "bool", False),
+        (1, "group_size", "uint", False),
+        (2, "softcap", "float", True),
+    ]
 
 
 def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:

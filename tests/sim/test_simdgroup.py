@@ -45,7 +45,7 @@ REFERENCES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "simd_product": lambda x, n: spread(x.prod(1, keepdims=True), x),
     "simd_shuffle": lambda x, n: x[:, np.full(32, n)],
     "simd_shuffle_xor": lambda x, n: x[:, LANE ^ n],
-    "simd_shuffle_up": lambda x, n: x[:, np.where(LANE >= n, LANE - n, LANE)],
+    "simd_shuffle_up": lambda x, n: x[:, np.where(n <= LANE, LANE - n, LANE)],
     "simd_shuffle_down": lambda x, n: x[:, np.where(LANE + n < 32, LANE + n, LANE)],
     "simd_shuffle_rotate_up": lambda x, n: x[:, (LANE - n) % 32],
     "simd_shuffle_rotate_down": lambda x, n: x[:, (LANE + n) % 32],
@@ -66,7 +66,11 @@ def test_lane_function(library: ShaderLibrary, name: str, dtype: str) -> None:
     rng = np.random.default_rng(len(name))
     width = (4,) if dtype == "float4" else ()
     # Small integers and signs keep sums and products exact in every type.
-    values = rng.choice([-1, 1], (4, 32, *width)) if name == "simd_product" else rng.integers(-9, 10, (4, 32, *width))
+    values = (
+        rng.choice([-1, 1], (4, 32, *width))
+        if name == "simd_product"
+        else rng.integers(-9, 10, (4, 32, *width))
+    )
     x = values.astype(DTYPES[dtype])
     for n, seed in zip((0, 1, 5, 31), SEEDS, strict=True):
         out = np.zeros_like(x)
@@ -81,10 +85,14 @@ def test_prefix_product(library: ShaderLibrary, kind: str) -> None:
     out = np.zeros_like(x)
     library.run(f"simd_prefix_{kind}_product_float", buffers=[x, out, np.uint16(0)], threads=32)
     product = np.cumprod(x)
-    np.testing.assert_array_equal(out, product if kind == "inclusive" else np.concatenate([[1], product[:-1]]))
+    np.testing.assert_array_equal(
+        out, product if kind == "inclusive" else np.concatenate([[1], product[:-1]])
+    )
 
 
-@pytest.mark.parametrize("name, ufunc", [("and", np.bitwise_and), ("or", np.bitwise_or), ("xor", np.bitwise_xor)])
+@pytest.mark.parametrize(
+    "name, ufunc", [("and", np.bitwise_and), ("or", np.bitwise_or), ("xor", np.bitwise_xor)]
+)
 def test_bit_reduction(library: ShaderLibrary, name: str, ufunc: np.ufunc) -> None:
     x = (np.random.default_rng(3).integers(0, 2**31, 32) | 0x1001).astype(np.int32)
     out = np.zeros_like(x)
@@ -133,10 +141,15 @@ def test_matrix(library: ShaderLibrary, kind: str) -> None:
     stride = 13
     a, b = (rng.integers(-4, 5, (12, stride)).astype(np.float32) for _ in range(2))
     out_type = np.float16 if kind == "half_half" else np.float32
-    stored = [to_bfloat(m) if kind == "bfloat" else m.astype(np.float16 if "half" in kind else np.float32) for m in (a, b)]
+    stored = [
+        to_bfloat(m) if kind == "bfloat" else m.astype(np.float16 if "half" in kind else np.float32)
+        for m in (a, b)
+    ]
     for seed in SEEDS:
         out = np.zeros(256, out_type)
-        counters = library.run(f"matrix_{kind}", buffers=[*stored, out, np.uint32(stride)], threadgroup_bytes=[256], seed=seed)
+        counters = library.run(
+            f"matrix_{kind}", buffers=[*stored, out, np.uint32(stride)], threadgroup_bytes=[256], seed=seed
+        )
         left, right = a[2:10, 1:9], b[:8, :8]
         total = left @ right + 1
         np.testing.assert_array_equal(out[:64].reshape(8, 8), total)

@@ -1,4 +1,4 @@
-"""Kernels that are wrong on purpose: each must be reported, with the kernel, the binding and the shader line."""
+"""Kernels that are wrong on purpose: each must be reported, with kernel, binding and shader line."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ RACES: dict[str, tuple[int, int, list[int], str]] = {
 @pytest.mark.parametrize("kernel", RACES)
 def test_race(instrumented: ShaderLibrary, kernel: str, seed: int) -> None:
     grid, threads, sizes, binding = RACES[kernel]
-    text = failure(instrumented, kernel, buffers=[floats(n) for n in sizes], grid=grid, threads=threads, seed=seed)
+    text = failure(
+        instrumented, kernel, buffers=[floats(n) for n in sizes], grid=grid, threads=threads, seed=seed
+    )
     if "uninitialised" in text:  # in some orders the other thread has not even written yet
         assert kernel in ("race_threadgroup", "race_simdgroup_scope", "race_missing_simdgroup_barrier")
     else:
@@ -78,7 +80,10 @@ def test_race(instrumented: ShaderLibrary, kernel: str, seed: int) -> None:
 
 
 DIVERGENT: dict[str, tuple[int, str]] = {
-    "divergent_barrier": (64, "is not reached by all threads of threadgroup (0, 0, 0): threads 0..31 at threadgroup_barrier"),
+    "divergent_barrier": (
+        64,
+        "is not reached by all threads of threadgroup (0, 0, 0): threads 0..31 at threadgroup_barrier",
+    ),
     "divergent_barrier_in_simdgroup": (32, "divergent simdgroup 0"),
     "divergent_simd": (64, "divergent simdgroup"),
     "divergent_loop": (32, "divergent simdgroup 0 of threadgroup (0, 0, 0): thread 0 at threadgroup_barrier"),
@@ -100,11 +105,27 @@ def test_divergence(plain: ShaderLibrary, kernel: str, seed: int) -> None:
 
 
 OUTSIDE: dict[str, tuple[list[int], dict[str, Any], str]] = {
-    "read_out_of_bounds": ([32, 32], {}, "reads 4 bytes at offset 128 of buffer 0 (`in`), which has 128 bytes"),
-    "write_out_of_bounds": ([32], {}, "writes 4 bytes at offset 128 of buffer 0 (`out`), which has 128 bytes"),
+    "read_out_of_bounds": (
+        [32, 32],
+        {},
+        "reads 4 bytes at offset 128 of buffer 0 (`in`), which has 128 bytes",
+    ),
+    "write_out_of_bounds": (
+        [32],
+        {},
+        "writes 4 bytes at offset 128 of buffer 0 (`out`), which has 128 bytes",
+    ),
     "read_before_start": ([32, 32], {}, "of buffer 0 (`in`), which has 128 bytes"),
-    "vector_past_end": ([124, 32], {}, "reads 16 bytes at offset 496 of buffer 0 (`in`), which has 496 bytes"),
-    "threadgroup_out_of_bounds": ([32], {"threadgroup_bytes": [64]}, "at offset 64 of threadgroup memory `block`"),
+    "vector_past_end": (
+        [124, 32],
+        {},
+        "reads 16 bytes at offset 496 of buffer 0 (`in`), which has 496 bytes",
+    ),
+    "threadgroup_out_of_bounds": (
+        [32],
+        {"threadgroup_bytes": [64]},
+        "at offset 64 of threadgroup memory `block`",
+    ),
     "static_out_of_bounds": ([32], {}, "at offset 64 of threadgroup memory `tile`, which has 64 bytes"),
 }
 
@@ -141,13 +162,25 @@ def test_the_child_process_goes_on_after_a_report(asan: ShaderLibrary) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
-    "kernel", ["uninitialised_threadgroup", "uninitialised_in_next_group", "uninitialised_accumulator"]
+    "kernel",
+    [
+        "uninitialised_threadgroup",
+        "uninitialised_in_next_group",
+        "uninitialised_accumulator",
+        "uninitialised_atomic",
+    ],
 )
 def test_uninitialised(instrumented: ShaderLibrary, kernel: str, seed: int) -> None:
     text = failure(instrumented, kernel, buffers=[floats(64)], grid=2 if "next" in kernel else 1, seed=seed)
     assert f"kernel '{kernel}': uninitialised read: thread " in text
     assert "threadgroup memory `tile`, which this threadgroup has not written" in text
     expect_line(text, kernel)
+
+
+def test_threadgroup_variable_of_another_kernel(plain: ShaderLibrary) -> None:
+    text = failure(plain, "calls_another_kernel", buffers=[floats(32)])
+    assert "threadgroup variable `tile` (line " in text
+    assert "belongs to another kernel" in text
 
 
 def test_misaligned_vector(instrumented: ShaderLibrary, asan: ShaderLibrary) -> None:

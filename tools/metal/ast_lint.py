@@ -52,9 +52,9 @@ class AstLint:
         location = location or {}
         location = location.get("expansionLoc", location)
         if "presumedFile" in location or "file" in location:
-            self.walk.file = location.get("presumedFile", location.get("file"))
+            self.walk.file = str(location.get("presumedFile") or location["file"])
         if "line" in location:
-            self.walk.line = location.get("presumedLine", location["line"])
+            self.walk.line = int(location.get("presumedLine") or location["line"])
         offset = location.get("offset")
         return int(offset) if offset is not None else None
 
@@ -68,7 +68,8 @@ class AstLint:
         self.walk.place = place
         kind, outer = node["kind"], self.walk.function
         if kind in FUNCTIONS:
-            first = self.first_declaration.get(node.get("previousDecl", node["id"]), node.get("previousDecl", node["id"]))
+            earlier = str(node.get("previousDecl") or node["id"])
+            first = self.first_declaration.get(earlier, earlier)
             self.first_declaration[node["id"]] = self.walk.function = first
             self.names[first] = node.get("name", "")
             self.places[first] = place
@@ -122,26 +123,29 @@ class AstLint:
                 self._say(f"pointer or reference '{name}' without an address space ({spelled})")
         if kind != "VarDecl" or spaced:
             return
-        scope = next((parent for parent in reversed(self.walk.parents) if not parent.endswith("TemplateDecl")), "")
-        if scope in SCOPES or scope.startswith("CXXRecord") or scope.startswith("ClassTemplate"):
+        scope = next(
+            (parent for parent in reversed(self.walk.parents) if not parent.endswith("TemplateDecl")), ""
+        )
+        if scope in SCOPES or scope.startswith(("CXXRecord", "ClassTemplate")):
             self._say(f"program-scope variable '{name}' outside the constant address space")
         elif node.get("storageClass") == "static":
             self._say(f"static local variable '{name}'")
 
     def _check_result(self, node: Node, spelled: str, begin: int | None, name_at: int | None) -> None:
         result = spelled.split("(")[0]
-        if ("*" in result or "&" in result) and not ADDRESS_SPACE.search(result):
-            if not self._spells_thread(begin, name_at):
-                self._say(f"function '{node.get('name')}' returns a pointer or reference without an address space")
+        bare = re.search(r"[*&]", result) and not ADDRESS_SPACE.search(result)
+        if bare and not self._spells_thread(begin, name_at):
+            name = node.get("name")
+            self._say(f"function '{name}' returns a pointer or reference without an address space")
 
     def _check_cast(self, node: Node, target: str) -> None:
         if node["castKind"] == "AddressSpaceConversion":
             self._say(f"cast changes the address space to '{target}'")
         inner = (node.get("inner") or [{}])[0].get("type") or {}
         source = inner.get("desugaredQualType", inner.get("qualType", ""))
-        if node["castKind"] == "BitCast" and "ext_vector_type" in target and "ext_vector_type" in source:
-            if not re.search(r"[*&]", target):
-                self._say("cast between vectors reinterprets bits here: write the type as a constructor, or as_type")
+        of_vectors = "ext_vector_type" in target and "ext_vector_type" in source
+        if node["castKind"] == "BitCast" and of_vectors and not re.search(r"[*&]", target):
+            self._say("cast between vectors reinterprets bits here: write T(x), or as_type for the bits")
         if node["castKind"] == "LValueToRValue" and re.search(r"\bu?long\b.*ext_vector_type\(4\)", target):
             self._say("32-byte vector access: no GPU load is that wide, use two halves")
 

@@ -1,4 +1,4 @@
-"""Checks shaders as strictly as Linux allows: real address spaces, C++14, and the rules of MSL that clang lacks."""
+"""Checks shaders as strictly as Linux allows: real address spaces, C++14, and rules that clang lacks."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from .rewrite import rewrite
 from .toolchain import SHIM, find_tool, run_tool
 
 STRICT_FLAGS = (
-    "-std=c++14", "-nostdinc", "-nostdinc++", f"-isystem{SHIM}", "-ffreestanding", "-fno-exceptions", "-fno-rtti",
-    "-fno-threadsafe-statics", "-DMETALHEAD_SIM_STRICT", "-Xclang", "-cl-single-precision-constant",
+    "-std=c++14", "-nostdinc", "-nostdinc++", f"-isystem{SHIM}", "-ffreestanding", "-fno-exceptions",
+    "-fno-rtti", "-fno-threadsafe-statics", "-DMETALHEAD_SIM_STRICT",
+    "-Xclang", "-cl-single-precision-constant",
 )  # fmt: skip
 WARNINGS = (
-    "-Wall", "-Wextra", "-Wvla", "-Wgnu", "-Wuninitialized", "-Wconditional-uninitialized", "-Wimplicit-float-conversion",
-    "-Wc++17-extensions", "-Werror", "-Wno-unused-parameter", "-Wno-unknown-attributes", "-Wno-unknown-pragmas",
-    "-Wno-undefined-internal", "-Wno-duplicate-decl-specifier", "-Wno-missing-braces", "-Wno-pass-failed",
+    "-Wall", "-Wextra", "-Wvla", "-Wgnu", "-Wuninitialized", "-Wconditional-uninitialized",
+    "-Wimplicit-float-conversion", "-Wc++17-extensions", "-Werror", "-Wno-unused-parameter",
+    "-Wno-unknown-attributes", "-Wno-unknown-pragmas", "-Wno-undefined-internal",
+    "-Wno-duplicate-decl-specifier", "-Wno-missing-braces", "-Wno-pass-failed",
 )  # fmt: skip
 
 
@@ -35,7 +37,9 @@ def precompiled_shim() -> Path:
     output = cache_folder() / f"strict-{digest([*stamps, *STRICT_FLAGS])}.pch"
     header = cache_folder() / f"{output.stem}.h"
     header.write_text("#include <metal_stdlib>\n") if not header.exists() else None
-    compile_once(output, [(find_tool("clang++"), "-x", "c++-header", *STRICT_FLAGS, header, "-o", "{output}")])
+    compile_once(
+        output, [(find_tool("clang++"), "-x", "c++-header", *STRICT_FLAGS, header, "-o", "{output}")]
+    )
     return output
 
 
@@ -47,7 +51,11 @@ def compile_strict(text: str) -> tuple[list[str], str]:
         file.flush()
         command = (find_tool("clang++"), "-x", "c++", *STRICT_FLAGS, *WARNINGS, "-include-pch", shim)
         result = run_tool((*command, "-fsyntax-only", "-Xclang", "-ast-dump=json", file.name))
-    lines = [line for line in result.stderr.splitlines() if re.search(r": (fatal )?(error|warning): |: note: in instantiation", line)]
+    lines = [
+        line
+        for line in result.stderr.splitlines()
+        if re.search(r": (fatal )?(error|warning): |: note: in instantiation", line)
+    ]
     if result.returncode != 0 and not lines:
         lines = [result.stderr.strip() or "the compiler failed without a diagnostic"]
     return lines, result.stdout
@@ -85,7 +93,9 @@ def main() -> int:
     """Command line: check shaders; exit status 1 if any has a finding."""
     parser = argparse.ArgumentParser(description="Check .metal files strictly.")
     parser.add_argument("paths", type=Path, nargs="+", help=".metal files, or folders of them")
-    parser.add_argument("--reflection", type=Path, help="write kernels, bindings and constants of all files as JSON")
+    parser.add_argument(
+        "--reflection", type=Path, help="write kernels, bindings and constants of all files as JSON"
+    )
     parser.add_argument("-I", dest="include_dirs", type=Path, action="append", default=[])
     parser.add_argument("-D", dest="defines", action="append", default=[])
     options = parser.parse_args()

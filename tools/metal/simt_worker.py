@@ -47,12 +47,12 @@ def report_of(text: str) -> str:
 
 
 class WorkerLibrary:
-    """A compiled shader library in a child process that serves one request after another until a report ends it."""
+    """A compiled shader library in a child process that serves requests until a report ends it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.process: subprocess.Popen[bytes] | None = None
-        self.report = tempfile.TemporaryFile()
+        self.report = tempfile.TemporaryFile()  # noqa: SIM115
         weakref.finalize(self, WorkerLibrary._stop, self.__dict__)
 
     @staticmethod
@@ -63,7 +63,7 @@ class WorkerLibrary:
             process.wait()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self.report = tempfile.TemporaryFile()
+        self.report = tempfile.TemporaryFile()  # noqa: SIM115
         command = [sys.executable, "-m", "tools.metal.simt_worker", str(self.path)]
         return subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.report, cwd=ROOT,
@@ -104,7 +104,7 @@ class WorkerLibrary:
 
 
 def main() -> int:
-    """Serve requests from standard input until it ends: a Call, or None for the description of the kernels."""
+    """Serve requests from standard input until it ends: a Call, or None to describe the kernels."""
     from .simt import LoadedLibrary
 
     library = LoadedLibrary(Path(sys.argv[1]))
