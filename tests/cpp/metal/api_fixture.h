@@ -55,7 +55,11 @@ class ApiTest : public testing::Test {
     [encoder dispatchThreadgroups:MTLSizeMake(1, 1, 1) threadsPerThreadgroup:MTLSizeMake(64, 1, 1)];
   }
 
-  float* values(int buffer) { return static_cast<float*>([buffers_[buffer] contents]); }
+  float* values(int buffer) {
+    @autoreleasepool {
+      return static_cast<float*>([buffers_[buffer] contents]);
+    }
+  }
 
   id<MTLDevice> device_;
   id<MTLCommandQueue> queue_;
