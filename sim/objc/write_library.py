@@ -1,4 +1,4 @@
-"""Writes the file that stands for a metallib in the simulation: a first line to know it by, then its kernels' names."""
+"""Writes the file that stands for a metallib in the simulation: a line to know it by, then kernel names."""
 
 from __future__ import annotations
 

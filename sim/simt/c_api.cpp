@@ -57,17 +57,18 @@ std::string json(const Traffic& traffic) {
 
 std::string json(const Result& result) {
   const Counters& counters = result.counters;
-  const std::string counted = Object()
-                                  .add("threadgroups", counters.threadgroups)
-                                  .add("threads", counters.threads)
-                                  .add("simdgroup_operations", counters.simdgroup_operations)
-                                  .add("matrix_multiplies", counters.matrix_multiplies)
-                                  .add("threadgroup_barriers", counters.threadgroup_barriers)
-                                  .add("simdgroup_barriers", counters.simdgroup_barriers)
-                                  .add("atomic_operations", counters.atomic_operations)
-                                  .add("threadgroup_bytes", counters.threadgroup_bytes)
-                                  .add("traffic", list(counters.traffic, [](const Traffic& t) { return json(t); }))
-                                  .text();
+  const std::string counted =
+      Object()
+          .add("threadgroups", counters.threadgroups)
+          .add("threads", counters.threads)
+          .add("simdgroup_operations", counters.simdgroup_operations)
+          .add("matrix_multiplies", counters.matrix_multiplies)
+          .add("threadgroup_barriers", counters.threadgroup_barriers)
+          .add("simdgroup_barriers", counters.simdgroup_barriers)
+          .add("atomic_operations", counters.atomic_operations)
+          .add("threadgroup_bytes", counters.threadgroup_bytes)
+          .add("traffic", list(counters.traffic, [](const Traffic& t) { return json(t); }))
+          .text();
   return Object().add("error", quoted(result.error)).add("counters", counted).text();
 }
 

@@ -5,16 +5,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "sanitizers.h"
 #include "tracker.h"
-
-#ifndef __has_feature
-#define __has_feature(feature) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-#define METALHEAD_SIMT_ASAN 1
-#else
-#define METALHEAD_SIMT_ASAN 0
-#endif
 
 __thread const SimtConstantValues* simt_constant_values = nullptr;
 
@@ -24,6 +16,12 @@ namespace {
 thread_local Execution* current_execution = nullptr;
 
 constexpr std::size_t kThreadgroupLengthMultiple = 16;
+
+#ifdef METALHEAD_SIMT_ASAN
+constexpr bool kIsolateAlways = true;
+#else
+constexpr bool kIsolateAlways = false;
+#endif
 
 std::string quoted(const std::string& name) { return "kernel '" + name + "': "; }
 
@@ -37,8 +35,8 @@ std::string check_sizes(const Dispatch& dispatch) {
   const KernelInfo& kernel = *dispatch.kernel;
   const Size& threads = dispatch.threads_per_threadgroup;
   if (is_empty(dispatch.threadgroups) || is_empty(threads))
-    return quoted(kernel.name) + "threadgroups " + text_of(dispatch.threadgroups) + " and threads " + text_of(threads) +
-           " must not be zero";
+    return quoted(kernel.name) + "threadgroups " + text_of(dispatch.threadgroups) + " and threads " +
+           text_of(threads) + " must not be zero";
   const std::size_t count = std::size_t{threads.x} * threads.y * threads.z;
   const std::size_t limit = std::min(kernel.max_threads_per_threadgroup, kMaxThreadsPerThreadgroup);
   if (count > limit)
@@ -62,9 +60,16 @@ Execution::~Execution() {
   simt_constant_values = previous_ != nullptr ? &previous_->constants_ : nullptr;
 }
 
-void Execution::fail(std::string error) {
-  if (scheduler_ != nullptr && scheduler_->is_running()) scheduler_->leave(std::move(error));
-  result_.error = std::move(error);
+void Execution::report(std::string error) {
+  if (scheduler_ != nullptr && scheduler_->is_running()) {
+    scheduler_->report(std::move(error));
+  } else {
+    result_.error = std::move(error);
+  }
+}
+
+void Execution::leave() {
+  if (scheduler_ != nullptr && scheduler_->is_running()) scheduler_->leave();
   std::longjmp(argument_check_, 1);
 }
 
@@ -73,16 +78,16 @@ std::string Execution::set_constants() {
     auto given = dispatch_.constants.find(constant.index);
     if (given == dispatch_.constants.end()) continue;
     if (given->second.size() != constant.bytes)
-      return quoted(kernel_.name) + "function constant " + std::to_string(constant.index) + " (`" + constant.name +
-             "`) has " + std::to_string(given->second.size()) + " bytes, its type " + constant.type + " has " +
-             std::to_string(constant.bytes);
+      return quoted(kernel_.name) + "function constant " + std::to_string(constant.index) + " (`" +
+             constant.name + "`) has " + std::to_string(given->second.size()) + " bytes, its type " +
+             constant.type + " has " + std::to_string(constant.bytes);
     constants_.defined[constant.index] = 1;
     std::memcpy(constants_.values[constant.index], given->second.data(), constant.bytes);
   }
   return {};
 }
 
-// A condition is kernel code: reading an undefined constant there comes back through fail().
+// A condition is kernel code: reading an undefined constant there comes back through leave().
 std::string Execution::check_arguments() {
   if (setjmp(argument_check_) != 0) return result_.error;
   for (int i = 0; i < kernel_.kernel->argument_count; ++i) {
@@ -91,8 +96,8 @@ std::string Execution::check_arguments() {
     if (argument.kind == kSimtBuffer) {
       if (std::string error = check_buffer(argument); !error.empty()) return error;
     } else if (argument.kind == kSimtThreadgroup && dispatch_.threadgroup_bytes[argument.index] == 0) {
-      return quoted(kernel_.name) + "threadgroup memory " + std::to_string(argument.index) + " (`" + argument.name +
-             "`) has no length";
+      return quoted(kernel_.name) + "threadgroup memory " + std::to_string(argument.index) + " (`" +
+             argument.name + "`) has no length";
     }
   }
   return check_threadgroup_memory();
@@ -100,8 +105,8 @@ std::string Execution::check_arguments() {
 
 std::string Execution::check_buffer(const SimtArgument& argument) {
   const BufferRange& range = dispatch_.buffers[argument.index];
-  const std::string what =
-      quoted(kernel_.name) + "buffer " + std::to_string(argument.index) + " (`" + argument.name + "`, " + argument.type + ")";
+  const std::string what = quoted(kernel_.name) + "buffer " + std::to_string(argument.index) + " (`" +
+                           argument.name + "`, " + argument.type + ")";
   if (range.data == nullptr) return what + " is not bound";
   if (range.length < argument.element_bytes)
     return what + " has " + std::to_string(range.length) + " bytes, the argument needs " +
@@ -116,8 +121,8 @@ std::string Execution::check_threadgroup_memory() {
   for (const ArgumentInfo& argument : kernel_.threadgroup_arguments) {
     const std::size_t bytes = dispatch_.threadgroup_bytes[argument.index];
     if (bytes % kThreadgroupLengthMultiple != 0)
-      return quoted(kernel_.name) + "threadgroup memory " + std::to_string(argument.index) + " (`" + argument.name +
-             "`) has " + std::to_string(bytes) + " bytes, which is not a multiple of 16";
+      return quoted(kernel_.name) + "threadgroup memory " + std::to_string(argument.index) + " (`" +
+             argument.name + "`) has " + std::to_string(bytes) + " bytes, which is not a multiple of 16";
     total += bytes;
   }
   if (total > kMaxThreadgroupBytes)
@@ -133,7 +138,7 @@ void Execution::prepare() {
   call_.threadgroups_per_grid = {grid.x, grid.y, grid.z};
   call_.threads_per_grid = {grid.x * threads.x, grid.y * threads.y, grid.z * threads.z};
   call_.simdgroups_per_threadgroup = (threads.x * threads.y * threads.z + kSimtLanes - 1) / kSimtLanes;
-  const bool isolate = kernel_.instrumented || METALHEAD_SIMT_ASAN;
+  const bool isolate = kernel_.instrumented || kIsolateAlways;
   memory_ = std::make_unique<DispatchMemory>(dispatch_, call_, isolate, kernel_.instrumented);
   result_.counters.threadgroup_bytes = memory_->threadgroup_bytes();
   scheduler_ = std::make_unique<Scheduler>(kernel_, dispatch_, call_, result_.counters);
@@ -148,7 +153,8 @@ void Execution::run_threadgroups() {
   if (dispatch_.seed != 0) random.shuffle(order);
   const Size& threads = dispatch_.threads_per_threadgroup;
   for (std::uint64_t index : order) {
-    const Size position{static_cast<std::uint32_t>(index % grid.x), static_cast<std::uint32_t>(index / grid.x % grid.y),
+    const Size position{static_cast<std::uint32_t>(index % grid.x),
+                        static_cast<std::uint32_t>(index / grid.x % grid.y),
                         static_cast<std::uint32_t>(index / grid.x / grid.y)};
     memory_->poison_threadgroup_memory();
     if (tracker_) tracker_->begin_threadgroup();

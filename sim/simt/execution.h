@@ -29,8 +29,10 @@ class Execution {
   Tracker* tracker() { return tracker_.get(); }
   const DispatchMemory& memory() const { return *memory_; }
   Counters& counters() { return result_.counters; }
-  /// Ends the dispatch with an error from kernel code; leaves the running fiber or the argument check for good.
-  [[noreturn]] void fail(std::string error);
+  /// Keeps an error that kernel code has caused; leave() must follow.
+  void report(std::string error);
+  /// Leaves the running fiber, or the argument check, for good.
+  [[noreturn]] void leave();
 
  private:
   std::string set_constants();

@@ -6,16 +6,8 @@
 #include <boost/context/detail/fcontext.hpp>
 #include <new>
 
+#include "sanitizers.h"
 #include "simt.h"
-
-#ifndef __has_feature
-#define __has_feature(feature) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-#define METALHEAD_SIMT_ASAN 1
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#endif
 
 namespace metalhead::simt {
 namespace {
@@ -58,10 +50,12 @@ FiberPool& FiberPool::of_this_thread() {
 }
 
 FiberPool::FiberPool() {
-  void* slab = mmap(nullptr, kSlabBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* slab =
+      mmap(nullptr, kSlabBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (slab == MAP_FAILED) throw std::bad_alloc();
   slab_ = static_cast<char*>(slab);
-  for (std::size_t i = 0; i < kMaxThreadsPerThreadgroup; ++i) mprotect(slab_ + i * kStackBytes, kPage, PROT_NONE);
+  for (std::size_t i = 0; i < kMaxThreadsPerThreadgroup; ++i)
+    mprotect(slab_ + i * kStackBytes, kPage, PROT_NONE);
 }
 
 FiberPool::~FiberPool() {

@@ -1,4 +1,5 @@
-// Stacks for the threads of one threadgroup, one set an OS thread, with switches between them and the scheduler.
+// Stacks for the threads of one threadgroup, one set an OS thread, with switches between them and the
+// scheduler.
 #pragma once
 
 #include <cstddef>

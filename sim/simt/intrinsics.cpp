@@ -7,23 +7,35 @@ namespace {
 using metalhead::simt::Execution;
 using metalhead::simt::LaneState;
 
-std::string at(SimtPlace place) { return " at " + std::string(place.file) + ":" + std::to_string(place.line); }
+std::string at(SimtPlace place) {
+  return " at " + std::string(place.file) + ":" + std::to_string(place.line);
+}
 
 std::string running_thread(Execution& execution) {
   auto& scheduler = execution.scheduler();
   return scheduler.is_running() ? " by " + scheduler.describe(scheduler.lane()) : std::string();
 }
 
+void report_undefined_constant(Execution& execution, int index, const char* name, SimtPlace place) {
+  execution.report("function constant " + std::to_string(index) + " (`" + name + "`) is read" + at(place) +
+                   " but was not given a value");
+}
+
+void report_failure(Execution& execution, const char* message, SimtPlace place) {
+  execution.report(message + at(place) + running_thread(execution));
+}
+
 }  // namespace
 
 void simt_barrier(int scope, unsigned memory_flags, SimtPlace place) {
   const bool whole = scope == kSimtBarrierThreadgroup;
-  Execution::current()->scheduler().wait(whole ? LaneState::kThreadgroupBarrier : LaneState::kSimdgroupBarrier,
-                                         whole ? "threadgroup_barrier" : "simdgroup_barrier", place, memory_flags,
-                                         nullptr, nullptr);
+  Execution::current()->scheduler().wait(
+      whole ? LaneState::kThreadgroupBarrier : LaneState::kSimdgroupBarrier,
+      whole ? "threadgroup_barrier" : "simdgroup_barrier", place, memory_flags, nullptr, nullptr);
 }
 
-void simt_collective(const char* operation, void* operand, SimtCombine combine, unsigned flags, SimtPlace place) {
+void simt_collective(const char* operation, void* operand, SimtCombine combine, unsigned flags,
+                     SimtPlace place) {
   Execution::current()->scheduler().wait(LaneState::kCollective, operation, place, flags, combine, operand);
 }
 
@@ -34,15 +46,13 @@ void* simt_threadgroup_variable(const SimtThreadgroupVariable* variable) {
 }
 
 void simt_undefined_constant(int index, const char* name, SimtPlace place) {
-  Execution& execution = *Execution::current();
-  std::string text = "function constant " + std::to_string(index) + " (`" + name + "`) is read" + at(place) +
-                     " but was not given a value";
-  execution.fail(std::move(text));
+  report_undefined_constant(*Execution::current(), index, name, place);
+  Execution::current()->leave();
 }
 
 void simt_fail(const char* message, SimtPlace place) {
-  Execution& execution = *Execution::current();
-  execution.fail(message + at(place) + running_thread(execution));
+  report_failure(*Execution::current(), message, place);
+  Execution::current()->leave();
 }
 
 void simt_matrix_multiplied() { ++Execution::current()->counters().matrix_multiplies; }

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <new>
 
+#include "sanitizers.h"
 #include "threadgroup_variables.h"
 
 namespace metalhead::simt {
@@ -16,6 +17,12 @@ constexpr std::size_t kGuardBytes = std::size_t{64} << 20;
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kAlignment = 256;
 constexpr int kPoison = 0xff;
+
+#ifdef METALHEAD_SIMT_ASAN
+void hide_from_kernels(const void* start, std::size_t bytes) { __asan_poison_memory_region(start, bytes); }
+#else
+void hide_from_kernels(const void*, std::size_t) {}
+#endif
 
 std::size_t round_up(std::size_t value, std::size_t to) { return (value + to - 1) / to * to; }
 
@@ -27,6 +34,7 @@ GuardedBlock::GuardedBlock(std::size_t bytes, bool guarded, std::size_t offset) 
     mapping_ = std::malloc(offset + bytes + (bytes == 0));
     if (mapping_ == nullptr) throw std::bad_alloc();
     data_ = static_cast<char*>(mapping_) + offset;
+    hide_from_kernels(mapping_, offset);
     return;
   }
   const std::size_t inside = round_up(offset + bytes + 1, kPage);
@@ -34,7 +42,8 @@ GuardedBlock::GuardedBlock(std::size_t bytes, bool guarded, std::size_t offset) 
   mapping_ = mmap(nullptr, mapping_bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping_ == MAP_FAILED) throw std::bad_alloc();
   data_ = static_cast<char*>(mapping_) + kGuardBytes + offset;
-  if (mprotect(static_cast<char*>(mapping_) + kGuardBytes, inside, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
+  if (mprotect(static_cast<char*>(mapping_) + kGuardBytes, inside, PROT_READ | PROT_WRITE) != 0)
+    throw std::bad_alloc();
 }
 
 GuardedBlock::GuardedBlock(GuardedBlock&& other) noexcept
@@ -93,7 +102,8 @@ void DispatchMemory::add_buffer(const ArgumentInfo& argument, const Dispatch& di
 char* DispatchMemory::add_threadgroup_block(int index, std::string name, std::size_t bytes) {
   blocks_.emplace_back(bytes, guarded_, 0);
   threadgroup_bytes_ += round_up(bytes, 16);
-  regions_.push_back({Region::Kind::kThreadgroup, index, std::move(name), true, blocks_.back().data(), bytes});
+  regions_.push_back(
+      {Region::Kind::kThreadgroup, index, std::move(name), true, blocks_.back().data(), bytes});
   return blocks_.back().data();
 }
 

@@ -1,4 +1,5 @@
-// The kernels of this process: registered by static objects of generated translation units, described on demand.
+// The kernels of this process: registered by static objects of generated translation units, described on
+// demand.
 #include <algorithm>
 #include <memory>
 #include <mutex>
@@ -57,10 +58,12 @@ std::unique_ptr<KernelInfo> describe(const Registry& known, const SimtKernel& ke
   }
   for (int i = 0; i < kernel.constant_count; ++i) {
     const SimtConstant& constant = kernel.constants[i];
-    info->constants.push_back({constant.index, constant.name, constant.type, constant.bytes, !constant.optional});
+    info->constants.push_back(
+        {constant.index, constant.name, constant.type, constant.bytes, !constant.optional});
   }
   for (const SimtThreadgroupVariable* variable : variables_of(known, kernel.function))
-    info->static_threadgroup_bytes += (variable->bytes + kBlockAlignment - 1) / kBlockAlignment * kBlockAlignment;
+    info->static_threadgroup_bytes +=
+        (variable->bytes + kBlockAlignment - 1) / kBlockAlignment * kBlockAlignment;
   if (kernel.max_threads_per_threadgroup > 0)
     info->max_threads_per_threadgroup = static_cast<std::size_t>(kernel.max_threads_per_threadgroup);
   info->instrumented = kernel.instrumented;
@@ -75,7 +78,8 @@ const KernelInfo* find_kernel(std::string_view name) {
   std::lock_guard lock(known.mutex);
   auto found = known.kernels.find(name);
   if (found == known.kernels.end()) return nullptr;
-  if (known.duplicates.contains(name)) throw std::logic_error("kernel '" + found->first + "' is registered twice");
+  if (known.duplicates.contains(name))
+    throw std::logic_error("kernel '" + found->first + "' is registered twice");
   auto& described = known.described[found->first];
   if (!described) described = describe(known, *found->second);
   return described.get();

@@ -15,7 +15,9 @@ bool same_place(const SimtPlace& a, const SimtPlace& b) {
   return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
 }
 
-std::string place_text(const SimtPlace& place) { return std::string(place.file) + ":" + std::to_string(place.line); }
+std::string place_text(const SimtPlace& place) {
+  return std::string(place.file) + ":" + std::to_string(place.line);
+}
 
 bool waits_alike(const Lane& a, const Lane& b) {
   return a.state == b.state && a.operation == b.operation && same_place(a.place, b.place);
@@ -90,7 +92,8 @@ void Scheduler::fiber_main() {
 void Scheduler::run_segment(std::size_t simdgroup) {
   const std::size_t first = first_lane(simdgroup), count = last_lane(simdgroup) - first;
   const std::uint64_t draw = shuffled_ ? random_.next() : 0;
-  const unsigned stride = static_cast<unsigned>(draw & 15) * 2 + 1, start = static_cast<unsigned>(draw >> 4) & 31;
+  const unsigned stride = static_cast<unsigned>(draw & 15) * 2 + 1,
+                 start = static_cast<unsigned>(draw >> 4) & 31;
   for (unsigned k = 0; k < kSimtLanes; ++k) {
     const std::size_t at = (k * stride + start) % kSimtLanes;
     if (at >= count || lanes_[first + at].state != LaneState::kReady) continue;
@@ -142,11 +145,12 @@ void Scheduler::run_collective(std::size_t simdgroup, const Lane& leader, unsign
   const int outcome = leader.combine(operands, active);
   if (outcome > 0) {
     const int reader = (outcome - 1) / 256, source = (outcome - 1) % 256;
-    error_ = where + ": lane " + std::to_string(reader) + " of simdgroup " + std::to_string(simdgroup) + " of " +
-             describe_threadgroup() + " reads lane " + std::to_string(source) + ", which is not active";
+    error_ = where + ": lane " + std::to_string(reader) + " of simdgroup " + std::to_string(simdgroup) +
+             " of " + describe_threadgroup() + " reads lane " + std::to_string(source) +
+             ", which is not active";
   } else if (outcome < 0) {
-    error_ = where + ": the source lane differs between lanes of simdgroup " + std::to_string(simdgroup) + " of " +
-             describe_threadgroup();
+    error_ = where + ": the source lane differs between lanes of simdgroup " + std::to_string(simdgroup) +
+             " of " + describe_threadgroup();
   }
   ++counters_.simdgroup_operations;
   set_ready(first, last);
@@ -191,8 +195,8 @@ void Scheduler::set_ready(std::size_t first, std::size_t last) {
     if (lanes_[i].state != LaneState::kExited) lanes_[i].state = LaneState::kReady;
 }
 
-void Scheduler::wait(LaneState state, const char* operation, SimtPlace place, unsigned flags, SimtCombine combine,
-                     void* operand) {
+void Scheduler::wait(LaneState state, const char* operation, SimtPlace place, unsigned flags,
+                     SimtCombine combine, void* operand) {
   Lane& lane = *running_;
   lane.state = state;
   lane.operation = operation;
@@ -203,15 +207,19 @@ void Scheduler::wait(LaneState state, const char* operation, SimtPlace place, un
   fibers_.yield(lane.fiber, false);
 }
 
-void Scheduler::leave(std::string error) {
+void Scheduler::report(std::string error) {
   if (error_.empty()) error_ = std::move(error);
+}
+
+void Scheduler::leave() {
   Lane& lane = *running_;
   for (;;) fibers_.yield(lane.fiber, false);
 }
 
 std::string Scheduler::describe_threadgroup() const {
   const SimtUint3 at = call_.threadgroup_position;
-  return "threadgroup (" + std::to_string(at.x) + ", " + std::to_string(at.y) + ", " + std::to_string(at.z) + ")";
+  return "threadgroup (" + std::to_string(at.x) + ", " + std::to_string(at.y) + ", " + std::to_string(at.z) +
+         ")";
 }
 
 std::string Scheduler::describe(const Lane& lane) const {

@@ -1,4 +1,5 @@
-// Runs the threads of one threadgroup as fibers, simdgroup by simdgroup, and joins them at barriers and collectives.
+// Runs the threads of one threadgroup as fibers, simdgroup by simdgroup, and joins them at barriers and
+// collectives.
 #pragma once
 
 #include <cstddef>
@@ -40,8 +41,12 @@ class Scheduler {
   // For the running lane, called through the kernel's C interface.
   Lane& lane() { return *running_; }
   bool is_running() const { return running_ != nullptr; }
-  void wait(LaneState state, const char* operation, SimtPlace place, unsigned flags, SimtCombine combine, void* operand);
-  [[noreturn]] void leave(std::string error);
+  void wait(LaneState state, const char* operation, SimtPlace place, unsigned flags, SimtCombine combine,
+            void* operand);
+  /// Keeps the first error of the threadgroup.
+  void report(std::string error);
+  /// Leaves the running lane for good. Nothing on its stack is destroyed: it must own no heap memory by then.
+  [[noreturn]] void leave();
 
   std::string describe(const Lane& lane) const;
   /// "threadgroup (x, y, z)" of the running threadgroup.

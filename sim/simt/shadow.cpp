@@ -27,8 +27,10 @@ void Epochs::pass_simdgroup_barrier(unsigned simdgroup, unsigned memory_flags) {
 
 // Anonymous memory is zero and costs nothing until touched.
 Shadow::Shadow(std::size_t bytes, bool threadgroup_memory)
-    : space_(threadgroup_memory ? Epochs::kThreadgroup : Epochs::kDevice), mapped_bytes_((bytes + 1) * sizeof(Cell)) {
-  void* cells = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    : space_(threadgroup_memory ? Epochs::kThreadgroup : Epochs::kDevice),
+      mapped_bytes_((bytes + 1) * sizeof(Cell)) {
+  void* cells = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (cells == MAP_FAILED) throw std::bad_alloc();
   cells_ = static_cast<Cell*>(cells);
 }
@@ -47,7 +49,8 @@ bool Shadow::is_ordered(const Stamp& earlier, const Accessor& by, const Epochs& 
 
 Conflict Shadow::conflict(Conflict::Kind kind, const Stamp& earlier, const Epochs& epochs) const {
   return {kind, earlier.thread, earlier.spread != kOneThread,
-          earlier.serial != epochs.threadgroup_serial() || earlier.spread == kSeveralThreadgroups, earlier.pc};
+          earlier.serial != epochs.threadgroup_serial() || earlier.spread == kSeveralThreadgroups,
+          earlier.pc};
 }
 
 Shadow::Stamp Shadow::stamp(const Accessor& by, const Epochs& epochs) const {
@@ -75,7 +78,8 @@ void Shadow::record_read(Stamp& read, const Accessor& by, const Epochs& epochs) 
     return;
   } else if (read.thread / kSimtLanes != by.simdgroup) {
     read.spread = kSeveralSimdgroups;
-  } else if (read.simdgroup_epoch < mine.simdgroup_epoch || (read.spread == kOneThread && read.thread == by.thread)) {
+  } else if (read.simdgroup_epoch < mine.simdgroup_epoch ||
+             (read.spread == kOneThread && read.thread == by.thread)) {
     read = mine;
   } else {
     read.spread = kOneSimdgroup;
@@ -83,7 +87,8 @@ void Shadow::record_read(Stamp& read, const Accessor& by, const Epochs& epochs) 
   read.atomic = read.atomic && by.atomic;
 }
 
-Conflict Shadow::access(std::size_t offset, std::size_t bytes, bool is_write, const Accessor& by, const Epochs& epochs) {
+Conflict Shadow::access(std::size_t offset, std::size_t bytes, bool is_write, const Accessor& by,
+                        const Epochs& epochs) {
   using Kind = Conflict::Kind;
   for (std::size_t i = offset; i < offset + bytes; ++i) {
     Cell& cell = cells_[i];

@@ -17,7 +17,9 @@ class Epochs {
 
   std::uint32_t threadgroup_serial() const { return serial_; }
   std::uint32_t threadgroup_epoch(unsigned space) const { return threadgroup_[space]; }
-  std::uint32_t simdgroup_epoch(unsigned space, unsigned simdgroup) const { return simdgroup_[space][simdgroup]; }
+  std::uint32_t simdgroup_epoch(unsigned space, unsigned simdgroup) const {
+    return simdgroup_[space][simdgroup];
+  }
 
   static constexpr unsigned kDevice = 0, kThreadgroup = 1;
 
@@ -54,7 +56,8 @@ class Shadow {
   Shadow& operator=(const Shadow&) = delete;
 
   /// Records the access, or returns what it conflicts with.
-  Conflict access(std::size_t offset, std::size_t bytes, bool is_write, const Accessor& by, const Epochs& epochs);
+  Conflict access(std::size_t offset, std::size_t bytes, bool is_write, const Accessor& by,
+                  const Epochs& epochs);
 
  private:
   enum Spread : std::uint8_t { kOneThread, kOneSimdgroup, kSeveralSimdgroups, kSeveralThreadgroups };

@@ -42,7 +42,8 @@ std::string without_column(std::string place) {
 std::string shader_line(const void* pc) {
   Dl_info image{};
   if (pc == nullptr || dladdr(pc, &image) == 0) return "an unknown place";
-  const auto offset = reinterpret_cast<std::uintptr_t>(pc) - reinterpret_cast<std::uintptr_t>(image.dli_fbase) - 1;
+  const auto offset =
+      reinterpret_cast<std::uintptr_t>(pc) - reinterpret_cast<std::uintptr_t>(image.dli_fbase) - 1;
   std::array<char, 32> hex;
   std::snprintf(hex.data(), hex.size(), "0x%zx", static_cast<std::size_t>(offset));
   const char* tool = std::getenv("METALHEAD_LLVM_SYMBOLIZER");

@@ -53,7 +53,8 @@ Tracker::Tracker(Execution& execution, const KernelInfo& kernel, const std::vect
     : execution_(execution), log_(lengths(regions)) {
   for (const Region& region : regions) {
     const bool threadgroup = region.kind == Region::Kind::kThreadgroup;
-    watched_.push_back({region, region.writable ? std::make_unique<Shadow>(region.length, threadgroup) : nullptr});
+    watched_.push_back(
+        {region, region.writable ? std::make_unique<Shadow>(region.length, threadgroup) : nullptr});
   }
   ImageSearch search{reinterpret_cast<const char*>(kernel.kernel->function), nullptr, {}};
   dl_iterate_phdr(collect_image, &search);
@@ -103,41 +104,52 @@ bool Tracker::is_runtime_memory(const char* address) const {
 
 void Tracker::access(const void* where, std::size_t bytes, bool is_write, AccessKind kind, const void* pc) {
   if (lane_ == nullptr || bytes == 0) return;
-  const char* address = static_cast<const char*>(where);
+  if (!check(static_cast<const char*>(where), bytes, is_write, kind, pc)) execution_.leave();
+}
+
+bool Tracker::check(const char* address, std::size_t bytes, bool is_write, AccessKind kind, const void* pc) {
   Watched* hit = find(address);
   if (hit == nullptr) {
-    if (!is_runtime_memory(address)) fail_outside(address, bytes, is_write, pc);
-    return;
+    if (is_runtime_memory(address)) return true;
+    report_outside(address, bytes, is_write, pc);
+    return false;
   }
   const auto offset = static_cast<std::size_t>(address - hit->region.data);
-  if (offset + bytes > hit->region.length) fail_beyond(*hit, offset, bytes, is_write, pc);
-  if (is_write && !hit->region.writable)
-    fail_access(hit->region, "write to a read-only binding", offset, bytes, is_write, pc);
-  if (kind != AccessKind::kPlain && reinterpret_cast<std::uintptr_t>(address) % bytes != 0)
-    fail_access(hit->region, "misaligned access", offset, bytes, is_write, pc);
+  const char* problem = nullptr;
+  if (offset + bytes > hit->region.length) {
+    problem = "out of bounds";
+  } else if (is_write && !hit->region.writable) {
+    problem = "write to a read-only binding";
+  } else if (kind != AccessKind::kPlain && reinterpret_cast<std::uintptr_t>(address) % bytes != 0) {
+    problem = "misaligned access";
+  }
+  if (problem != nullptr) {
+    report_access(hit->region, problem, offset, bytes, is_write, pc);
+    return false;
+  }
   const auto code_offset = static_cast<std::uint32_t>(static_cast<const char*>(pc) - image_base_);
   if (hit->shadow) {
     const Accessor by{lane_->position.index_in_threadgroup, lane_->position.simdgroup, code_offset,
                       kind == AccessKind::kAtomic};
     const Conflict conflict = hit->shadow->access(offset, bytes, is_write, by, epochs_);
-    if (conflict.kind != Conflict::Kind::kNone) fail_conflict(*hit, conflict, offset, bytes, is_write, pc);
+    if (conflict.kind != Conflict::Kind::kNone) {
+      report_conflict(*hit, conflict, offset, bytes, is_write, pc);
+      return false;
+    }
   }
   log_.add(static_cast<std::uint32_t>(hit - watched_.data()), code_offset, offset, bytes, is_write);
+  return true;
 }
 
-void Tracker::fail_access(const Region& region, const std::string& problem, std::size_t offset, std::size_t bytes,
-                          bool is_write, const void* pc) {
+void Tracker::report_access(const Region& region, const char* problem, std::size_t offset, std::size_t bytes,
+                            bool is_write, const void* pc) {
   failed_pc_ = pc;
-  execution_.fail(problem + ": " + execution_.scheduler().describe(*lane_) + " " + verb(is_write, bytes) +
-                  " at offset " + std::to_string(offset) + " of " + region.describe() + ", which has " +
-                  std::to_string(region.length) + " bytes");
+  execution_.report(std::string(problem) + ": " + execution_.scheduler().describe(*lane_) + " " +
+                    verb(is_write, bytes) + " at offset " + std::to_string(offset) + " of " +
+                    region.describe() + ", which has " + std::to_string(region.length) + " bytes");
 }
 
-void Tracker::fail_beyond(const Watched& hit, std::size_t offset, std::size_t bytes, bool is_write, const void* pc) {
-  fail_access(hit.region, "out of bounds", offset, bytes, is_write, pc);
-}
-
-void Tracker::fail_outside(const char* address, std::size_t bytes, bool is_write, const void* pc) {
+void Tracker::report_outside(const char* address, std::size_t bytes, bool is_write, const void* pc) {
   const auto distance = [&](const Watched& watched) {
     const char *first = watched.region.data, *last = first + watched.region.length;
     return address < first ? first - address : address - last;
@@ -147,32 +159,41 @@ void Tracker::fail_outside(const char* address, std::size_t bytes, bool is_write
   });
   failed_pc_ = pc;
   const std::string who = execution_.scheduler().describe(*lane_) + " " + verb(is_write, bytes);
-  if (nearest == watched_.end()) execution_.fail("out of bounds: " + who + " outside all memory given to the kernel");
+  if (nearest == watched_.end()) {
+    execution_.report("out of bounds: " + who + " outside all memory given to the kernel");
+    return;
+  }
   const auto offset = static_cast<long long>(address - nearest->region.data);
-  execution_.fail("out of bounds: " + who + " at offset " + std::to_string(offset) + " of " +
-                  nearest->region.describe() + ", which has " + std::to_string(nearest->region.length) + " bytes");
+  execution_.report("out of bounds: " + who + " at offset " + std::to_string(offset) + " of " +
+                    nearest->region.describe() + ", which has " + std::to_string(nearest->region.length) +
+                    " bytes");
 }
 
-void Tracker::fail_conflict(const Watched& hit, const Conflict& conflict, std::size_t offset, std::size_t bytes,
-                            bool is_write, const void* pc) {
+void Tracker::report_conflict(const Watched& hit, const Conflict& conflict, std::size_t offset,
+                              std::size_t bytes, bool is_write, const void* pc) {
   using Kind = Conflict::Kind;
   failed_pc_ = pc;
   const std::string who = execution_.scheduler().describe(*lane_);
-  const std::string what = verb(is_write, bytes) + " at offset " + std::to_string(offset) + " of " + hit.region.describe();
-  if (conflict.kind == Kind::kUninitialised)
-    execution_.fail("uninitialised read: " + who + " " + what + ", which this threadgroup has not written");
+  const std::string what =
+      verb(is_write, bytes) + " at offset " + std::to_string(offset) + " of " + hit.region.describe();
+  if (conflict.kind == Kind::kUninitialised) {
+    execution_.report("uninitialised read: " + who + " " + what + ", which this threadgroup has not written");
+    return;
+  }
   other_pc_ = image_base_ + conflict.pc;
-  std::string other = conflict.several_threads ? "several threads" : "thread " + std::to_string(conflict.thread);
+  std::string other =
+      conflict.several_threads ? "several threads" : "thread " + std::to_string(conflict.thread);
   if (conflict.other_threadgroup) other += " of another threadgroup";
-  execution_.fail("data race: " + who + " " + what + "; " + other +
-                  (conflict.kind == Kind::kReadThenWrite ? " read" : " wrote") +
-                  " the same bytes with no barrier for that memory in between");
+  execution_.report("data race: " + who + " " + what + "; " + other +
+                    (conflict.kind == Kind::kReadThenWrite ? " read" : " wrote") +
+                    " the same bytes with no barrier for that memory in between");
 }
 
 std::string Tracker::check_overlaps(const Dispatch& dispatch) const {
   for (const Watched& a : watched_) {
     for (const Watched& b : watched_) {
-      if (&a >= &b || a.region.kind != Region::Kind::kBuffer || b.region.kind != Region::Kind::kBuffer) continue;
+      if (&a >= &b || a.region.kind != Region::Kind::kBuffer || b.region.kind != Region::Kind::kBuffer)
+        continue;
       if (!a.region.writable && !b.region.writable) continue;
       const auto* first = static_cast<const char*>(dispatch.buffers[a.region.index].data);
       const auto* second = static_cast<const char*>(dispatch.buffers[b.region.index].data);

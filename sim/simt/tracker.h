@@ -48,12 +48,12 @@ class Tracker {
 
   Watched* find(const char* address);
   bool is_runtime_memory(const char* address) const;
-  void fail_outside(const char* address, std::size_t bytes, bool is_write, const void* pc);
-  void fail_beyond(const Watched& hit, std::size_t offset, std::size_t bytes, bool is_write, const void* pc);
-  void fail_access(const Region& region, const std::string& problem, std::size_t offset, std::size_t bytes,
-                   bool is_write, const void* pc);
-  void fail_conflict(const Watched& hit, const Conflict& conflict, std::size_t offset, std::size_t bytes, bool is_write,
-                     const void* pc);
+  bool check(const char* address, std::size_t bytes, bool is_write, AccessKind kind, const void* pc);
+  void report_outside(const char* address, std::size_t bytes, bool is_write, const void* pc);
+  void report_access(const Region& region, const char* problem, std::size_t offset, std::size_t bytes,
+                     bool is_write, const void* pc);
+  void report_conflict(const Watched& hit, const Conflict& conflict, std::size_t offset, std::size_t bytes,
+                       bool is_write, const void* pc);
 
   Execution& execution_;
   std::vector<Watched> watched_;

@@ -42,7 +42,8 @@ std::vector<ByteRange> ranges_of(const std::vector<std::uint64_t>& bits) {
 
 }  // namespace
 
-TrafficLog::TrafficLog(const std::vector<std::size_t>& region_bytes) : regions_(region_bytes.size()), occurrences_(1024) {
+TrafficLog::TrafficLog(const std::vector<std::size_t>& region_bytes)
+    : regions_(region_bytes.size()), occurrences_(1024) {
   for (std::size_t i = 0; i < region_bytes.size(); ++i) {
     regions_[i].loaded.resize(region_bytes[i] / 64 + 1);
     regions_[i].stored.resize(region_bytes[i] / 64 + 1);
@@ -58,7 +59,8 @@ std::uint32_t TrafficLog::occurrence(std::uint32_t pc) {
   if (used_ * 2 > occurrences_.size()) grow();
   const std::size_t mask = occurrences_.size() - 1;
   std::size_t slot = (pc * 2654435761u >> 7) & mask;
-  while (occurrences_[slot].generation == generation_ && occurrences_[slot].pc != pc) slot = (slot + 1) & mask;
+  while (occurrences_[slot].generation == generation_ && occurrences_[slot].pc != pc)
+    slot = (slot + 1) & mask;
   Occurrence& found = occurrences_[slot];
   if (found.generation != generation_) {
     found = {pc, 0, generation_};
@@ -79,7 +81,8 @@ void TrafficLog::grow() {
   }
 }
 
-void TrafficLog::add(std::uint32_t region, std::uint32_t pc, std::size_t offset, std::size_t bytes, bool is_write) {
+void TrafficLog::add(std::uint32_t region, std::uint32_t pc, std::size_t offset, std::size_t bytes,
+                     bool is_write) {
   const std::uint64_t instance = std::uint64_t{pc} << 32 | occurrence(pc);
   entries_.push_back(
       {instance, offset, static_cast<std::uint32_t>(bytes), static_cast<std::uint16_t>(region), is_write});
@@ -87,12 +90,14 @@ void TrafficLog::add(std::uint32_t region, std::uint32_t pc, std::size_t offset,
 
 void TrafficLog::end_segment() {
   std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) {
-    return std::tie(a.instance, a.is_write, a.region, a.offset) < std::tie(b.instance, b.is_write, b.region, b.offset);
+    return std::tie(a.instance, a.is_write, a.region, a.offset) <
+           std::tie(b.instance, b.is_write, b.region, b.offset);
   });
   for (std::size_t first = 0; first < entries_.size();) {
     std::size_t last = first + 1;
     while (last < entries_.size() && entries_[last].instance == entries_[first].instance &&
-           entries_[last].region == entries_[first].region && entries_[last].is_write == entries_[first].is_write)
+           entries_[last].region == entries_[first].region &&
+           entries_[last].is_write == entries_[first].is_write)
       ++last;
     count(&entries_[first], &entries_[first] + (last - first));
     first = last;

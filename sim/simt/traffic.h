@@ -1,4 +1,5 @@
-// Counts bytes as hardware moves them: the lanes of one simdgroup that execute one instruction together count once.
+// Counts bytes as hardware moves them: the lanes of one simdgroup that execute one instruction together count
+// once.
 #pragma once
 
 #include <cstdint>

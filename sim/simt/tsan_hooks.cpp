@@ -1,4 +1,5 @@
-// The access hooks that clang's -fsanitize=thread calls, served by our tracker instead of the ThreadSanitizer runtime.
+// The access hooks that clang's -fsanitize=thread calls, served by our tracker instead of the ThreadSanitizer
+// runtime.
 #include <cstddef>
 #include <cstring>
 
@@ -19,11 +20,15 @@ void record(const void* address, std::size_t bytes, bool is_write, AccessKind ki
 }  // namespace
 
 #define METALHEAD_SIMT_PC __builtin_return_address(0)
-#define METALHEAD_SIMT_HOOKS(bytes)                                                                       \
+#define METALHEAD_SIMT_HOOKS(bytes)                                                                        \
   void __tsan_read##bytes(void* at) { record(at, bytes, false, AccessKind::kAligned, METALHEAD_SIMT_PC); } \
   void __tsan_write##bytes(void* at) { record(at, bytes, true, AccessKind::kAligned, METALHEAD_SIMT_PC); } \
-  void __tsan_unaligned_read##bytes(void* at) { record(at, bytes, false, AccessKind::kPlain, METALHEAD_SIMT_PC); } \
-  void __tsan_unaligned_write##bytes(void* at) { record(at, bytes, true, AccessKind::kPlain, METALHEAD_SIMT_PC); }
+  void __tsan_unaligned_read##bytes(void* at) {                                                            \
+    record(at, bytes, false, AccessKind::kPlain, METALHEAD_SIMT_PC);                                       \
+  }                                                                                                        \
+  void __tsan_unaligned_write##bytes(void* at) {                                                           \
+    record(at, bytes, true, AccessKind::kPlain, METALHEAD_SIMT_PC);                                        \
+  }
 
 extern "C" {
 METALHEAD_SIMT_HOOKS(1)

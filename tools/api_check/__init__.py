@@ -1,1 +1,1 @@
-"""Checks the Metal backend's use of Apple's API, and its bindings, against facts that this project did not write."""
+"""Checks the Metal backend's use of Apple's API, and its bindings, against facts from outside."""

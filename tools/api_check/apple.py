@@ -13,6 +13,7 @@ METHOD = re.compile(
 )
 SELECTOR_USE = re.compile(r"_(?:MTL|NS)_PRIVATE_SEL\((\w+)\)")
 CLASS = re.compile(r"class (\w+) : public NS::\w+<\w+(?:, ([\w:]+))?")
+QUALIFIER = re.compile(r"_N\w+|NS_RETURNS_INNER_POINTER|__strong|__autoreleasing|__unsafe_unretained|\b(?:const|class|struct)\b")
 ENUM_VALUE = re.compile(r"\b(MTL\w+)@(-?\d+)")
 
 
@@ -43,8 +44,8 @@ class Api:
 
 
 def plain_type(text: str) -> str:
-    """Return a C++ or Objective-C type without qualifiers: ``const MTL::Buffer*`` and ``id<MTLBuffer>`` are one."""
-    text = re.sub(r"_N\w+|NS_RETURNS_INNER_POINTER|__strong|__autoreleasing|__unsafe_unretained|\bconst\b|\bclass\b|\bstruct\b", " ", text)
+    """Return a type without qualifiers, so that ``const MTL::Buffer*`` and ``id<MTLBuffer>`` are one."""
+    text = QUALIFIER.sub(" ", text)
     text = re.sub(r"\bid<(\w+)>", r"\1*", text)
     text = re.sub(r"(NSArray)<.*>", r"\1", text)
     text = re.sub(r"\b(MTL|NS)::", r"\1", text)

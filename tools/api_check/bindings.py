@@ -26,15 +26,18 @@ def constant_problems(kernel: str, constants: list[Mapping[str, Any]], types: Ma
     """Return what is wrong with a kernel's function constants; ``types`` is what the host passes by index."""
     problems = []
     for constant in constants:
+        place = f"{kernel}: function constant {constant['name']}"
         expected = types.get(constant["index"])
         if expected is None:
-            problems.append(f"{kernel}: function constant {constant['name']} has unknown index {constant['index']}")
+            problems.append(f"{place} has unknown index {constant['index']}")
         elif constant["type"] != expected:
-            problems.append(f"{kernel}: function constant {constant['name']} is {constant['type']}, the host sets {expected}")
+            problems.append(f"{place} is {constant['type']}, the host sets {expected}")
     return problems
 
 
-def argument_problems(kernel: str, arguments: list[Mapping[str, Any]], slots: set[int], params: int) -> list[str]:
+def argument_problems(
+    kernel: str, arguments: list[Mapping[str, Any]], slots: set[int], params: int
+) -> list[str]:
     """Return what is wrong with a kernel's buffer and threadgroup arguments."""
     problems = []
     for argument in arguments:
@@ -45,7 +48,7 @@ def argument_problems(kernel: str, arguments: list[Mapping[str, Any]], slots: se
             continue
         if argument["index"] == params:
             if not re.fullmatch(r"constant \w+Params ?&", argument["type"]):
-                problems.append(f"{place}: must be a constant reference to a params struct, is {argument['type']}")
+                problems.append(f"{place}: must be `constant SomethingParams&`, is {argument['type']}")
         elif argument["index"] not in slots:
             problems.append(f"{place}: no slot of function_constants.h has that index")
     return problems
@@ -66,8 +69,8 @@ def check_reflection(reflection: Mapping[str, Any], header: Path) -> list[str]:
 
 def reflect(shader: Path) -> Mapping[str, Any]:
     """Return the shader's reflection; raise RuntimeError with the tool's text if it is malformed."""
-    command = [sys.executable, "-m", "metal.generate", str(shader), "--json", "-", "-I", str(ROOT / "metal")]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT / "tools", check=False)
+    command = [sys.executable, "-m", "tools.metal.generate", str(shader), "--json", "-", "-I", str(ROOT / "metal")]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     if result.returncode != 0:
         raise RuntimeError(f"{shader.name}: {result.stderr.strip()}")
     reflection: Mapping[str, Any] = json.loads(result.stdout)

@@ -1,4 +1,4 @@
-"""Command line: `python -m api_check.check`; prints every disagreement and fails if there is one."""
+"""Command line: `python -m tools.api_check.check`; prints every disagreement and fails if there is one."""
 
 from __future__ import annotations
 

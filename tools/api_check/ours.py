@@ -13,9 +13,9 @@ from .apple import Signature, plain_type
 from .wheels import ROOT
 
 FLAGS = (
-    "-std=c++20", "-Isim", "-isystem", "sim/objc/include", "-I.", "-Icpp", "-Imetal", "-fobjc-runtime=gnustep-2.0",
-    "-fobjc-arc", "-fblocks", "-fexceptions", "-fconstant-string-class=NSConstantString", "-fsyntax-only", "-Xclang",
-    "-ast-dump", "-fno-color-diagnostics",
+    "-std=c++20", "-Isim", "-isystem", "sim/objc/include", "-I.", "-Icpp", "-Imetal", "-fsyntax-only",
+    "-fobjc-runtime=gnustep-2.0", "-fobjc-arc", "-fblocks", "-fexceptions",
+    "-fconstant-string-class=NSConstantString", "-Xclang", "-ast-dump", "-fno-color-diagnostics",
 )  # fmt: skip
 FILTER = ["-Xclang", "-ast-dump-filter", "-Xclang", "metalhead"]
 LINE = re.compile(r"^(?P<indent>[|` -]*)(?P<kind>\w+):? (?P<rest>.*)$")
@@ -57,7 +57,7 @@ def dump(source: str, text: str | None = None) -> Iterator[str]:
     compiler = shutil.which("clang++-19")
     if compiler is None:
         raise FileNotFoundError("clang++-19 not found: install the packages of sim/packages.txt")
-    command = [compiler, *FLAGS, *(FILTER + [source] if text is None else ["-xobjective-c++", "-"])]
+    command = [compiler, *FLAGS, *([*FILTER, source] if text is None else ["-xobjective-c++", "-"])]
     result = subprocess.run(command, input=text, capture_output=True, text=True, cwd=ROOT, check=False)
     if result.returncode != 0:
         raise RuntimeError(f"{source} does not compile:\n{result.stderr[-2000:]}")
@@ -91,7 +91,8 @@ def read_declarations() -> Declarations:
         elif kind == "ParmVarDecl" and container and selector in found.methods.get(container, {}):
             before = found.methods[container][selector]
             if len(before.arguments) < selector.count(":"):
-                found.methods[container][selector] = Signature(before.result, (*before.arguments, first_type(rest)))
+                arguments = (*before.arguments, first_type(rest))
+                found.methods[container][selector] = Signature(before.result, arguments)
         elif kind == "EnumConstantDecl" and (name := re.search(r"(\w+) '", rest)):
             constant = name[1]
         elif kind == "value" and constant:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from api_check.apple import Api, Signature, argument_types, plain_type
-from api_check.bindings import ROOT, check_reflection
-from api_check.check import declaration_problems, enum_problems, message_problems
-from api_check.ours import Declarations, Message
+from tools.api_check.apple import Api, Signature, argument_types, plain_type
+from tools.api_check.bindings import ROOT, check_reflection
+from tools.api_check.check import declaration_problems, enum_problems, message_problems
+from tools.api_check.ours import Declarations, Message
 
 HEADER = ROOT / "metal" / "params" / "function_constants.h"
 BUFFER = Signature("void", ("MTLBuffer*", "NSUInteger"))
@@ -79,5 +79,7 @@ def test_bindings_that_agree() -> None:
         (0, "device const float*", 31, "bool"),
     ],
 )
-def test_bindings_that_disagree_are_found(index: int, type_: str, constant_index: int, constant_type: str) -> None:
+def test_bindings_that_disagree_are_found(
+    index: int, type_: str, constant_index: int, constant_type: str
+) -> None:
     assert len(check_reflection(reflection(index, type_, constant_index, constant_type), Path(HEADER))) == 1

@@ -1,4 +1,4 @@
-"""Fetches Apple's API as others publish it: metal-cpp inside mlx-metal, enum values inside pyobjc-framework-Metal."""
+"""Fetches Apple's API as others publish it: metal-cpp in mlx-metal, enum values in pyobjc-framework-Metal."""
 
 from __future__ import annotations
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import hashlib
 import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -32,7 +35,8 @@ SHADER_FLAGS = (
     "-ftls-model=initial-exec", "-gline-tables-only", "-ffile-compilation-dir=.", "-w", *NUMERIC_FLAGS,
 )  # fmt: skip
 RUNTIME_FLAGS = (
-    "-std=c++20", "-fPIC", "-fvisibility=hidden", "-ftls-model=initial-exec", "-g1", "-Wall", "-Wextra", f"-I{SHIM}",
+    "-std=c++20", "-fPIC", "-fvisibility=hidden", "-ftls-model=initial-exec", "-g1",
+    "-Wall", "-Wextra", f"-I{SHIM}",
 )  # fmt: skip
 
 
@@ -98,8 +102,18 @@ def shader_object(text: str, mode: Mode) -> Path:
     return output
 
 
+def compile_shader(
+    path: Path, mode: Mode, include_dirs: Sequence[Path] = (), defines: Sequence[str] = ()
+) -> Path:
+    """Return the object file of one shader, to be linked with the runtime."""
+    return shader_object(generate(path, include_dirs, defines)[0], mode)
+
+
 def build_library(
-    shaders: Sequence[Path], mode: Mode = "plain", include_dirs: Sequence[Path] = (), defines: Sequence[str] = ()
+    shaders: Sequence[Path],
+    mode: Mode = "plain",
+    include_dirs: Sequence[Path] = (),
+    defines: Sequence[str] = (),
 ) -> Path:
     """Return a shared library with the kernels of all given shaders and the runtime.
 
@@ -107,13 +121,36 @@ def build_library(
     """
     if mode not in MODES:
         raise ShaderError(f"mode must be one of {', '.join(MODES)}, got '{mode}'")
-    texts = [generate(path, include_dirs, defines)[0] for path in shaders]
-    objects = runtime_objects(mode) + [shader_object(text, mode) for text in texts]
+    objects = runtime_objects(mode) + [compile_shader(path, mode, include_dirs, defines) for path in shaders]
     output = cache_folder() / f"simt-{digest([mode, *map(str, objects)])}.so"
-    sanitizer = ("-fsanitize=address,undefined", "-shared-libsan") if mode == "asan" else ("--rtlib=compiler-rt",)
+    sanitizer = (
+        ("-fsanitize=address,undefined", "-shared-libsan") if mode == "asan" else ("--rtlib=compiler-rt",)
+    )
     command: list[str | Path] = [
-        find_tool("clang++"), "-shared", "-fuse-ld=lld", "-Wl,-Bsymbolic", "-Wl,-z,nostart-stop-gc", *sanitizer,
-        *objects, "-l:libboost_context.a", "-o", "{output}",
+        find_tool("clang++"), "-shared", "-fuse-ld=lld", "-Wl,-Bsymbolic", "-Wl,-z,nostart-stop-gc",
+        *sanitizer, *objects, "-l:libboost_context.a", "-o", "{output}",
     ]  # fmt: skip
     compile_once(output, [command])
     return output
+
+
+def main() -> int:
+    """Command line: compile one shader to an object file."""
+    parser = argparse.ArgumentParser(description="Compile a .metal file for the SIMT runtime.")
+    parser.add_argument("shader", type=Path)
+    parser.add_argument("--mode", choices=MODES, default="plain")
+    parser.add_argument("--object", type=Path, required=True)
+    parser.add_argument("-I", dest="include_dirs", type=Path, action="append", default=[])
+    parser.add_argument("-D", dest="defines", action="append", default=[])
+    options = parser.parse_args()
+    try:
+        compiled = compile_shader(options.shader, options.mode, options.include_dirs, options.defines)
+    except ShaderError as error:
+        print(error, file=sys.stderr)
+        return 1
+    shutil.copyfile(compiled, options.object)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -159,7 +159,9 @@ class Scanner:
                 return "".join(self.code.text(at)[1:-1] for at in arguments)
         return None
 
-    def _instantiation(self, first: int, last: int, attributes: list[tuple[int, int, list[tuple[str, list[int]]]]]) -> None:
+    def _instantiation(
+        self, first: int, last: int, attributes: list[tuple[int, int, list[tuple[str, list[int]]]]]
+    ) -> None:
         code = self.code
         place = code.tokens[first]
         host_name = next((name for _, _, listed in attributes if (name := self._host_name(listed))), None)
@@ -167,9 +169,10 @@ class Scanner:
             raise ShaderError(f"{place.place}: an explicit kernel instantiation needs [[host_name(...)]]")
         spans = [(begin, end) for begin, end, _ in attributes]
         tokens = [
-            at for at in code.significant(first, last)
-            if not any(begin <= at < end for begin, end in spans) and code.text(at) not in ("template", "kernel")
-        ]  # fmt: skip
+            at
+            for at in code.significant(first, last)
+            if code.text(at) not in ("template", "kernel") and not any(a <= at < b for a, b in spans)
+        ]
         if code.text(tokens[0]) == "decltype":
             target = [at for at in tokens[2:] if at < code.closing(tokens[1])]
         else:
@@ -209,7 +212,9 @@ class Scanner:
              if code.text(at) == "(" and not any(b <= at < e for b, e, _ in attributes)), body,
         )  # fmt: skip
         name_at = code.previous(opening)
-        head = [at for at in code.significant(start, name_at) if not any(b <= at < e for b, e, _ in attributes)]
+        head = [
+            at for at in code.significant(start, name_at) if not any(b <= at < e for b, e, _ in attributes)
+        ]
         dropped = [(begin, end) for begin, end, _ in attributes]
         dropped += [(at, at + 1) for at in head if code.text(at) == "kernel"]
         returned = [code.text(at) for at in head if code.text(at) not in ("kernel", "inline", "static")]
@@ -238,7 +243,9 @@ class Scanner:
             slot = (argument.kind, argument.index)
             if argument.kind != "position" and slot in taken and argument.condition is None:
                 raise ShaderError(
-                    f"{code.tokens[opening].place}: kernel '{kernel}' binds {argument.kind} {argument.index} twice")
+                    f"{code.tokens[opening].place}: kernel '{kernel}' binds {argument.kind}"
+                    f" {argument.index} twice"
+                )
             taken.add(slot)
         return arguments
 
@@ -261,28 +268,40 @@ class Scanner:
                 if not 0 <= index < MAX_BUFFERS:
                     raise ShaderError(f"{place.place}: buffer index {index} is outside 0..{MAX_BUFFERS - 1}")
                 if not is_reference or not texts & {"device", "constant"}:
-                    raise ShaderError(f"{place.place}: buffer '{name}' must be a device or constant pointer or reference")
+                    raise ShaderError(
+                        f"{place.place}: buffer '{name}' must be a device or constant pointer or reference"
+                    )
                 read_only = "constant" in texts or "const" in texts
                 access = "read" if read_only else "read_write"
                 return Argument(name, type_text, "buffer", index, access, condition, attribute)
             if attribute == "threadgroup":
                 index = integer(code, values, "a threadgroup index", place)
                 if not is_reference or "threadgroup" not in texts:
-                    raise ShaderError(f"{place.place}: threadgroup argument '{name}' must be a threadgroup pointer")
+                    raise ShaderError(
+                        f"{place.place}: threadgroup argument '{name}' must be a threadgroup pointer"
+                    )
                 return Argument(name, type_text, "threadgroup", index, "read_write", condition, attribute)
             if attribute in POSITIONS:
                 return Argument(name, type_text, "position", -1, "read", None, attribute)
         raise ShaderError(f"{place.place}: unknown attribute '{', '.join(listed)}' of argument '{name}'")
 
     def _constant(
-        self, first: int, last: int, head: list[int], attributes: list[tuple[int, int, list[tuple[str, list[int]]]]]
+        self,
+        first: int,
+        last: int,
+        head: list[int],
+        attributes: list[tuple[int, int, list[tuple[str, list[int]]]]],
     ) -> None:
         code = self.code
         place = code.tokens[first]
         for begin, _, listed in attributes:
             for key, values in listed:
                 if key == "function_constant":
-                    declared = [at for at in head if at < begin and code.text(at) not in ("constant", "const", "static")]
+                    declared = [
+                        at
+                        for at in head
+                        if at < begin and code.text(at) not in ("constant", "const", "static")
+                    ]
                     name, type_text = code.text(declared[-1]), code.join(declared[:-1])
                     index = integer(code, values, "a function constant index", place)
                     if any(s.constant and s.constant.index == index for s in self.found.constants):
@@ -294,7 +313,11 @@ class Scanner:
         texts = [code.text(at) for at in head]
         if "=" in texts and self.constant_names & set(texts):
             equals = head[texts.index("=")]
-            declared = [at for at in head if at < equals and code.text(at) not in ("constant", "const", "static", "constexpr")]
+            declared = [
+                at
+                for at in head
+                if at < equals and code.text(at) not in ("constant", "const", "static", "constexpr")
+            ]
             name, type_text = code.text(declared[-1]), code.join(declared[:-1])
             self.found.constants.append(ConstantSite(name, type_text, first, last, (equals + 1, last), None))
             self.constant_names.add(name)

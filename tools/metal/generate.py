@@ -1,4 +1,4 @@
-"""Generates the C++ translation unit that runs a shader: its rewritten text and the registration of its kernels."""
+"""Generates the C++ translation unit that runs a shader: rewritten text, then registration of the kernels."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ def argument_row(argument: Argument, values: Mapping[str, str]) -> str:
     enabled = "nullptr"
     if argument.condition is not None:
         if argument.condition not in values:
-            raise ShaderError(f"argument '{argument.name}': '{argument.condition}' is not a function constant")
+            raise ShaderError(
+                f"argument '{argument.name}': '{argument.condition}' is not a function constant"
+            )
         enabled = f"[]() -> bool {{ return {values[argument.condition]}; }}"
     kinds = {"buffer": "kSimtBuffer", "threadgroup": "kSimtThreadgroup"}
     kind = kinds.get(argument.kind) or POSITIONS[argument.attribute]
     access = "kSimtRead" if argument.access == "read" else "kSimtReadWrite"
-    fields = (kind, str(argument.index), quote(argument.name), quote(argument.type), access, quote(argument.condition),
-              enabled)  # fmt: skip
+    texts = [quote(text) for text in (argument.name, argument.type)]
+    fields = (kind, str(argument.index), *texts, access, quote(argument.condition), enabled)
     return f"    {{{', '.join(fields)}, 0, 0}},"
 
 
@@ -54,22 +56,35 @@ def registration(reflection: Reflection, values: Mapping[str, str]) -> str:
     lines.append("const SimtConstant constants[] = {")
     for constant in reflection.constants:
         optional = "true" if constant.optional else "false"
-        row = (str(constant.index), quote(constant.name), quote(constant.type), f"sizeof({constant.type})", optional)
+        row = (
+            str(constant.index),
+            quote(constant.name),
+            quote(constant.type),
+            f"sizeof({constant.type})",
+            optional,
+        )
         lines.append(f"    {{{', '.join(row)}}},")
-    lines += ["    {-1, nullptr, nullptr, 0, false}};", f"const int constant_count = {len(reflection.constants)};"]
+    lines += [
+        "    {-1, nullptr, nullptr, 0, false}};",
+        f"const int constant_count = {len(reflection.constants)};",
+    ]
     for number, kernel in enumerate(reflection.kernels):
         lines += kernel_rows(kernel, number, values)
     return "\n".join([*lines, "}  // namespace", ""])
 
 
-def generate(path: Path, include_dirs: Sequence[Path] = (), defines: Sequence[str] = ()) -> tuple[str, Reflection]:
+def generate(
+    path: Path, include_dirs: Sequence[Path] = (), defines: Sequence[str] = ()
+) -> tuple[str, Reflection]:
     """Return the executable C++ text of a shader and its reflection.
 
     Raises ShaderError where the shader is malformed or declares no kernel that the host could find.
     """
     text, reflection, values = rewrite(expand(path, include_dirs, defines, "c++17"), strict=False)
     if not any(kernel.host_names for kernel in reflection.kernels):
-        raise ShaderError(f"{path}: no kernel: neither a plain kernel nor an instantiation with [[host_name]]")
+        raise ShaderError(
+            f"{path}: no kernel: neither a plain kernel nor an instantiation with [[host_name]]"
+        )
     return text + "\n" + registration(reflection, values), reflection
 
 

@@ -1,4 +1,4 @@
-"""Turns MSL into C++ for clang, line for line: once with address spaces to check it, once without to run it."""
+"""Turns MSL into C++ for clang, line for line: with address spaces to check it, without to run it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,20 @@ from .expand import INCLUDE_MARK
 from .reflection import Reflection
 from .tokens import LINE_MARKER, Code, Token, is_code, split_commas, tokenize
 
-ELEMENTS = ("bool", "char", "uchar", "short", "ushort", "int", "uint", "long", "ulong", "half", "bfloat", "float")
+ELEMENTS = (
+    "bool",
+    "char",
+    "uchar",
+    "short",
+    "ushort",
+    "int",
+    "uint",
+    "long",
+    "ulong",
+    "half",
+    "bfloat",
+    "float",
+)
 VECTORS = {f"{element}{count}" for element in ELEMENTS for count in (2, 3, 4)}
 STATEMENT_WORDS = {"return", "case", "else", "do", "in", "and", "or", "not", "goto", "throw"}
 
@@ -47,9 +60,8 @@ class Rewriter:
         code, names = self.code, set()
         for at in code.significant(0, len(code)):
             word, following = code.text(at), code.next(at)
-            if word == "using" and code.text(code.next(following)) == "=":
-                names.add(code.text(following))
-            elif word in ("typename", "class") and code.text(code.previous(at)) in ("<", ","):
+            aliased = word == "using" and code.text(code.next(following)) == "="
+            if aliased or (word in ("typename", "class") and code.text(code.previous(at)) in ("<", ",")):
                 names.add(code.text(following))
             elif word == "typedef":
                 end = at
@@ -90,27 +102,27 @@ class Rewriter:
         leading = parts[0]
         dims = next((k for k, at in enumerate(leading) if code.text(at) == "["), len(leading))
         if any(code.text(at) == "=" for part in parts for at in part):
-            raise ShaderError(f"{code.tokens[first].place}: a threadgroup variable cannot have an initialiser")
+            raise ShaderError(
+                f"{code.tokens[first].place}: a threadgroup variable cannot have an initialiser"
+            )
         base = code.join(leading[: dims - 1])
         declarators = [leading[dims - 1 :], *parts[1:]]
         site.kernel.threadgroup_variables += [code.text(part[0]) for part in declarators]
-        if self.strict:
-            self.texts[first] = "static threadgroup"
-            return
         function = site.qualified
         if site.kernel.template_parameters:
             function += f"<{', '.join(site.kernel.template_parameters)}>"
         out = []
         for part in declarators:
-            name = code.text(part[0])
-            shape = "".join(code.text(at) for at in part[1:])
-            record = f"simt_variable_{name}"
-            out.append(
-                f"using simt_type_{name} = {base} {shape};"
-                f' __attribute__((used, section("simt_threadgroup"))) static SimtThreadgroupVariable {record} ='
-                f' {{(const void*)&{function}, "{name}", {code.tokens[first].line}, sizeof(simt_type_{name})}};'
-                f" simt_type_{name}& {name} = ::metal::threadgroup_variable<simt_type_{name}>({record})"
-            )
+            name, shape = code.text(part[0]), "".join(code.text(at) for at in part[1:])
+            kind, record = f"simt_type_{name}", f"simt_variable_{name}"
+            out.append(f"using {kind} = {base} {shape}")
+            if self.strict:
+                out.append(f"threadgroup {kind}& {name} = ::metal::sim_threadgroup_storage<{kind}>()")
+                continue
+            fields = f'(const void*)&{function}, "{name}", {code.tokens[first].line}, sizeof({kind})'
+            attribute = '__attribute__((used, section("simt_threadgroup")))'
+            out.append(f"{attribute} static SimtThreadgroupVariable {record} = {{{fields}}}")
+            out.append(f"{kind}& {name} = ::metal::sim_threadgroup_variable<{kind}>({record})")
         self._blank(first, last)
         self.texts[first] = "; ".join(out)
 
@@ -136,7 +148,9 @@ class Rewriter:
 
     def _constant_uses(self) -> None:
         code = self.code
-        declared = {at for site in self.found.constants if site.constant for at in range(site.first, site.last)}
+        declared = {
+            at for site in self.found.constants if site.constant for at in range(site.first, site.last)
+        }
         for at in code.significant(0, len(code)):
             site = self.constants.get(code.text(at))
             if site is None or at in declared or not self.texts[at]:
@@ -147,7 +161,10 @@ class Rewriter:
             if site.expression and site.first <= at < site.expression[0]:
                 continue
             self._reject_shadow(at, before)
-            if code.text(before) == "(" and code.text(code.previous(before)) == "is_function_constant_defined":
+            if (
+                code.text(before) == "("
+                and code.text(code.previous(before)) == "is_function_constant_defined"
+            ):
                 self._defined_query(site, before, at)
             elif not self.strict:
                 self.texts[at] = self.value(site)
@@ -156,9 +173,15 @@ class Rewriter:
         token = self.code.tokens[before]
         follows = self.code.text(self.code.next(at))
         declares = token.kind == "identifier" and token.text not in STATEMENT_WORDS
-        if declares or (token.text in ("&", "*", ">") and follows in (")", ",", ";", "=", "[") and self._is_type_before(before)):
+        if declares or (
+            token.text in ("&", "*", ">")
+            and follows in (")", ",", ";", "=", "[")
+            and self._is_type_before(before)
+        ):
             place = self.code.tokens[at].place
-            raise ShaderError(f"{place}: '{self.code.text(at)}' is a function constant: its name cannot be reused")
+            raise ShaderError(
+                f"{place}: '{self.code.text(at)}' is a function constant: its name cannot be reused"
+            )
 
     def _is_type_before(self, at: int) -> bool:
         word = self.code.text(self.code.previous(at))
@@ -169,14 +192,14 @@ class Rewriter:
             raise ShaderError(f"{self.code.tokens[at].place}: '{site.name}' is not a function constant")
         site.constant.optional = True
         if not self.strict:
-            self.texts[self.code.previous(opening)] = "::metal::function_constant_defined"
+            self.texts[self.code.previous(opening)] = "::metal::sim_function_constant_defined"
             self.texts[at] = str(site.constant.index)
 
     def value(self, site: ConstantSite) -> str:
         """Return the C++ expression that reads a constant of the running dispatch."""
         if site.constant is None:
             return f"simt_computed_{site.name}()"
-        return f'(::metal::function_constant<{site.type}>({site.constant.index}, "{site.name}"))'
+        return f'(::metal::sim_function_constant<{site.type}>({site.constant.index}, "{site.name}"))'
 
     def _constant(self, site: ConstantSite) -> None:
         if site.expression is None:
@@ -185,15 +208,23 @@ class Rewriter:
                 self.texts[site.first] = f"extern constant {site.type} {site.name}"
         elif not self.strict:
             self._blank(site.first, site.expression[0])
-            self.texts[site.first] = f"static inline {site.type} simt_computed_{site.name}() {{ return {site.type}("
+            self.texts[site.first] = (
+                f"static inline {site.type} simt_computed_{site.name}() {{ return {site.type}("
+            )
             self.texts[site.last] = "); }"
 
     def _constructors(self) -> None:
-        """Rewrite functional casts of vector types, which clang would reject or misread, and reject C casts."""
+        """Rewrite functional casts to vectors, which clang would reject or misread; reject C casts."""
         code = self.code
         for at in code.significant(0, len(code)):
             word = code.text(at)
-            if not self.texts[at] or code.text(code.previous(at)) in ("operator", ".", "->", "struct", "using"):
+            if not self.texts[at] or code.text(code.previous(at)) in (
+                "operator",
+                ".",
+                "->",
+                "struct",
+                "using",
+            ):
                 continue
             end = at
             if word == "vec" and code.text(code.next(at)) == "<":
@@ -221,7 +252,7 @@ class Rewriter:
             return  # a declarator such as `float4 T(...)`, not an expression
         if before and before.text == "typename":
             start = code.previous(start)
-        self.texts[start] = "::metal::construct<" + self.texts[start]
+        self.texts[start] = "::metal::sim_construct<" + self.texts[start]
         self.texts[last] += ">"
 
     def _reject_c_cast(self, at: int, closing: int) -> None:
@@ -253,6 +284,8 @@ def rewrite(expanded: str, strict: bool) -> tuple[str, Reflection, dict[str, str
     text = rewriter.run()
     reflection = Reflection(
         [site.kernel for site in rewriter.found.kernels],
-        sorted((s.constant for s in rewriter.found.constants if s.constant), key=lambda constant: constant.index),
+        sorted(
+            (s.constant for s in rewriter.found.constants if s.constant), key=lambda constant: constant.index
+        ),
     )
     return text, reflection, {name: rewriter.value(site) for name, site in rewriter.constants.items()}

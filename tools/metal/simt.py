@@ -2,7 +2,7 @@
 
 >>> library = ShaderLibrary(["tests/sim/shaders/vector_add.metal"])           # doctest: +SKIP
 >>> library.run("vector_add_float", constants={"doubled": True, "shifted": False},
-...             buffers=[a, b, out, np.uint32(n)], threadgroup_bytes=[256], grid=2, threads=64)  # doctest: +SKIP
+...             buffers=[a, b, out, n], threadgroup_bytes=[256], grid=2, threads=64)  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Buffer = np.ndarray | np.generic | bytes | bytearray | None
 MAX_BUFFERS = 31
 STRUCT_CODES = {
     "bool": "?", "char": "b", "uchar": "B", "short": "h", "ushort": "H", "int": "i", "uint": "I", "long": "q",
-    "ulong": "Q", "int32_t": "i", "uint32_t": "I", "uint16_t": "H", "int16_t": "h", "uint8_t": "B", "half": "e",
-    "float": "f",
+    "ulong": "Q", "int32_t": "i", "uint32_t": "I", "uint16_t": "H", "int16_t": "h", "uint8_t": "B",
+    "half": "e", "float": "f",
 }  # fmt: skip
 
 
@@ -65,7 +65,7 @@ class Counters:
     traffic: list[Traffic] = field(default_factory=list)
 
     def of(self, name: str) -> Traffic:
-        """Return the traffic of the binding or threadgroup variable of that name; KeyError if there is none."""
+        """Return the traffic of the binding or threadgroup variable of that name, or raise KeyError."""
         for traffic in self.traffic:
             if traffic.name == name:
                 return traffic
@@ -156,8 +156,8 @@ class LoadedLibrary:
 class ShaderLibrary:
     """The kernels of some .metal files, ready to run.
 
-    ``mode``: ``plain`` is fast; ``instrumented`` checks races, bounds and uninitialised threadgroup memory and counts
-    bytes; ``asan`` runs AddressSanitizer and UndefinedBehaviorSanitizer in a child process.
+    ``mode``: ``plain`` is fast; ``instrumented`` checks races, bounds and uninitialised threadgroup memory
+    and counts bytes; ``asan`` runs AddressSanitizer and UndefinedBehaviorSanitizer in a child process.
     Raises ShaderError with the compiler's text where a shader does not compile.
     """
 
@@ -192,16 +192,20 @@ class ShaderLibrary:
     ) -> Counters:
         """Run one dispatch of ``grid`` threadgroups and return its counters.
 
-        Buffers stand at their index; arrays that the kernel writes change in place, so they must be contiguous and
-        writable; None leaves an index unbound. Constants go by name or index. Seed 0 is the natural order of threads
-        and threadgroups, any other value a shuffled one. Raises SimtError where the dispatch fails, and ValueError
-        or KeyError for arguments that cannot be bound.
+        Buffers stand at their index; arrays that the kernel writes change in place, so they must be
+        contiguous and writable; None leaves an index unbound. Constants go by name or index. Seed 0 is the
+        natural order of threads and threadgroups, any other value a shuffled one. Raises SimtError where the
+        dispatch fails, and ValueError or KeyError for arguments that cannot be bound.
         """
         if kernel not in self.kernels:
             raise KeyError(f"no kernel '{kernel}'; known: {', '.join(sorted(self.kernels))}")
         info = self.kernels[kernel]
         listed = buffers if isinstance(buffers, Mapping) else dict(enumerate(buffers))
-        lengths = threadgroup_bytes if isinstance(threadgroup_bytes, Mapping) else dict(enumerate(threadgroup_bytes))
+        lengths = (
+            threadgroup_bytes
+            if isinstance(threadgroup_bytes, Mapping)
+            else dict(enumerate(threadgroup_bytes))
+        )
         call = Call(
             kernel,
             dict(self._constant(info, key, value) for key, value in (constants or {}).items()),
@@ -222,7 +226,9 @@ class ShaderLibrary:
         for constant in info["constants"]:
             if key in (constant["name"], constant["index"]):
                 if constant["type"] not in STRUCT_CODES:
-                    raise ValueError(f"function constant {key}: type {constant['type']} cannot be set from Python")
+                    raise ValueError(
+                        f"function constant {key}: type {constant['type']} cannot be set from Python"
+                    )
                 return int(constant["index"]), struct.pack("<" + STRUCT_CODES[constant["type"]], value)
         raise KeyError(f"kernel '{info['name']}' has no function constant {key!r}")
 
@@ -233,8 +239,12 @@ class ShaderLibrary:
             raise KeyError(f"kernel '{info['name']}' has no buffer {index}")
         array = np.frombuffer(value, np.uint8) if isinstance(value, (bytes, bytearray)) else np.asarray(value)
         writes = argument["access"] == "read_write"
-        if writes and (not isinstance(value, np.ndarray) or not array.flags.writeable or not array.flags.c_contiguous):
-            raise ValueError(f"buffer {index} (`{argument['name']}`) is written: it must be a contiguous writable array")
+        if writes and (
+            not isinstance(value, np.ndarray) or not array.flags.writeable or not array.flags.c_contiguous
+        ):
+            raise ValueError(
+                f"buffer {index} (`{argument['name']}`) is written: it must be a contiguous writable array"
+            )
         align = max(1, int(argument["element_align"]))
         if not array.flags.c_contiguous or (not writes and array.ctypes.data % align != 0):
             room = np.empty(array.nbytes + align, np.uint8)

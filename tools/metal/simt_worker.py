@@ -6,6 +6,8 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,19 +47,41 @@ def report_of(text: str) -> str:
 
 
 class WorkerLibrary:
-    """A compiled shader library in a child process; every dispatch is a process of its own."""
+    """A compiled shader library in a child process that serves requests until a report ends it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.process: subprocess.Popen[bytes] | None = None
+        self.report = tempfile.TemporaryFile()  # noqa: SIM115
+        weakref.finalize(self, WorkerLibrary._stop, self.__dict__)
 
-    def _ask(self, request: Any) -> Any:
-        result = subprocess.run(
-            [sys.executable, "-m", "tools.metal.simt_worker", str(self.path)],
-            input=pickle.dumps(request), capture_output=True, cwd=ROOT, env=sanitizer_environment(), check=False,
+    @staticmethod
+    def _stop(state: dict[str, Any]) -> None:
+        process = state["process"]
+        if process is not None:
+            process.stdin.close()
+            process.wait()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self.report = tempfile.TemporaryFile()  # noqa: SIM115
+        command = [sys.executable, "-m", "tools.metal.simt_worker", str(self.path)]
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.report, cwd=ROOT,
+            env=sanitizer_environment(),
         )  # fmt: skip
-        if result.returncode != 0:
-            return None, report_of(result.stderr.decode(errors="replace"))
-        return pickle.loads(result.stdout), ""
+
+    def _ask(self, request: Any) -> tuple[Any, str]:
+        self.process = self.process or self._start()
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            pickle.dump(request, self.process.stdin)
+            self.process.stdin.flush()
+            return pickle.load(self.process.stdout), ""
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+            process, self.process = self.process, None
+            process.communicate()
+            self.report.seek(0)
+            return None, report_of(self.report.read().decode(errors="replace"))
 
     def kernels(self) -> dict[str, dict[str, Any]]:
         """Return the description of every kernel by host name."""
@@ -68,7 +92,7 @@ class WorkerLibrary:
         return found
 
     def run(self, call: Call) -> dict[str, Any]:
-        """Run one dispatch in a child; buffers are copied there and back."""
+        """Run one dispatch in the child; buffers are copied there and back."""
         answer, error = self._ask(call)
         if error:
             return {"error": error, "counters": {"traffic": []}}
@@ -80,14 +104,18 @@ class WorkerLibrary:
 
 
 def main() -> int:
-    """Serve one request from standard input: a Call, or None for the description of the kernels."""
+    """Serve requests from standard input until it ends: a Call, or None to describe the kernels."""
     from .simt import LoadedLibrary
 
     library = LoadedLibrary(Path(sys.argv[1]))
-    call = pickle.load(sys.stdin.buffer)
-    answer: Any = library.kernels() if call is None else (library.run(call), call.buffers)
-    sys.stdout.buffer.write(pickle.dumps(answer))
-    return 0
+    while True:
+        try:
+            call = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return 0
+        answer: Any = library.kernels() if call is None else (library.run(call), call.buffers)
+        pickle.dump(answer, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

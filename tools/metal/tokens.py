@@ -92,7 +92,7 @@ class Code:
         return len(self.tokens)
 
     def closing_angle(self, index: int) -> int:
-        """Return the index of the ``>`` that closes the ``<`` at ``index``, or -1 where it is a comparison."""
+        """Return the index of the ``>`` that closes the ``<`` at ``index``, or -1 for a comparison."""
         depth, at = 0, index
         while at < len(self.tokens):
             text = self.tokens[at].text

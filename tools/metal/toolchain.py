@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import subprocess
@@ -32,9 +31,8 @@ NUMERIC_FLAGS = (
 
 def find_tool(name: str) -> str:
     """Return the path of an LLVM 19 tool such as ``clang++``; raise ShaderError if it is not installed."""
-    for candidate in (os.environ.get(f"METALHEAD_{name.upper().replace('+', 'X').replace('-', '_')}"), f"{name}-19"):
-        if candidate and (path := shutil.which(candidate)):
-            return path
+    if path := shutil.which(f"{name}-19"):
+        return path
     raise ShaderError(f"{name}-19 not found: install the packages of sim/packages.txt")
 
 
@@ -45,7 +43,9 @@ def machine_flags() -> tuple[str, ...]:
 
 def run_tool(command: Sequence[str | Path], cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run a command in the repository root and return it with its captured text, whatever its exit status."""
-    return subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False
+    )
 
 
 def display_path(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Writes the shader sources into a C++ file, project includes expanded, for machines without a Metal toolchain."""
+"""Writes the shader sources with their includes into a C++ file, for machines without a Metal toolchain."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def find_include(name: str, includer: Path, folders: list[Path]) -> Path:
 
 
 def flatten(path: Path, folders: list[Path], seen: set[Path] | None = None) -> str:
-    """Return the file's text with every quoted include written out once, and #line directives for error messages."""
+    """Return the file's text with every quoted include written out once, and #line directives in it."""
     seen = set() if seen is None else seen
     seen.add(path.resolve())
     lines = [f'#line 1 "{path.name}"']
