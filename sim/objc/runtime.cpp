@@ -126,7 +126,7 @@ const char* tagged_string_text(const void* tagged) {
   if (added) {
     const uintptr_t length = (bits >> 3) & 0xf;
     for (uintptr_t i = 0; i < length; ++i) {
-      entry->second.push_back(static_cast<char>((bits >> (57 - 7 * (i + 1))) & 0x7f));
+      entry->second.push_back(static_cast<char>((bits >> (57 - 7 * i)) & 0x7f));
     }
   }
   return entry->second.c_str();

@@ -24,7 +24,7 @@ struct MethodList {
   MethodList* next;
   int32_t count;
   size_t element_size;
-  Method methods[];
+  Method methods[1];  ///< `count` of them
 };
 
 struct InstanceVariable {
@@ -38,7 +38,7 @@ struct InstanceVariable {
 struct InstanceVariableList {
   int32_t count;
   size_t element_size;
-  InstanceVariable variables[];
+  InstanceVariable variables[1];  ///< `count` of them
 };
 
 struct ClassObject {

@@ -232,15 +232,18 @@ void MetalDevice::launch(const Launch& launch) {
 
 void MetalDevice::wait() {
   if (is_inherited()) throw_forked();
-  id<MTLCommandBuffer> last = nil;
   uint64_t ticket = 0;
-  {
-    const std::lock_guard lock(mutex_);
-    encoder_.commit();
-    last = encoder_.last_committed();
-    ticket = encoder_.newest_ticket();
+  @autoreleasepool {
+    id<MTLCommandBuffer> last = nil;
+    {
+      const std::lock_guard lock(mutex_);
+      encoder_.commit();
+      last = encoder_.last_committed();
+      ticket = encoder_.newest_ticket();
+    }
+    // Other threads may launch meanwhile.
+    [last waitUntilCompleted];
   }
-  [last waitUntilCompleted];
   encoder_.completion()->wait_for(ticket);
   {
     const std::lock_guard lock(mutex_);

@@ -25,7 +25,7 @@ class PipelineCache {
   PipelineCache& operator=(const PipelineCache&) = delete;
 
   /// The pipeline of the launch; throws KernelError with the driver's text if it cannot be made.
-  id<MTLComputePipelineState> get(const Launch& launch);
+  id<MTLComputePipelineState> get(const Launch& launch) __attribute__((ns_returns_retained));
 
   /// Makes every pipeline that earlier processes used; those that fail are left for the launch that needs them.
   void warm_up();

@@ -63,17 +63,16 @@ TEST_F(DeviceTest, commits_by_count_and_by_bytes) {
   options.launches_per_command_buffer = 4;
   options.bytes_per_command_buffer = 1000;
   device_ = make_metal_device(options);
-  const Tensor small = make_vector(device(), 4), large = make_vector(device(), 300);
+  const Tensor small = make_vector(device(), 4), large = make_vector(device(), 300), out = make_vector(device(), 4);
   fill(small, 0, 0);
   fill(large, 0, 0);
-  for (int i = 0; i < 8; ++i) device().launch(add_launch(small, small, small));
+  for (int i = 0; i < 8; ++i) device().launch(add_launch(small, small, out));
   device().wait();
   EXPECT_EQ(info_value(device(), "command buffers"), "2");
-  for (int i = 0; i < 3; ++i) device().launch(add_launch(large, large, large));
+  for (int i = 0; i < 3; ++i) device().launch(add_launch(large, large, out));
   device().wait();
   EXPECT_EQ(info_value(device(), "command buffers"), "5");
-  device().release(small.buffer);
-  device().release(large.buffer);
+  for (const Tensor& tensor : {small, large, out}) device().release(tensor.buffer);
 }
 
 TEST_F(DeviceTest, uses_threadgroup_memory) {
@@ -156,14 +155,13 @@ TEST_F(DeviceTest, threads_may_launch_and_wait_together) {
   std::atomic<int> failures{0};
   const auto work = [&](float first) {
     for (int round = 0; round < 20; ++round) {
-      const Tensor a = make_vector(device(), 64), out = make_vector(device(), 64);
+      const Tensor a = make_vector(device(), 64), twice = make_vector(device(), 64), out = make_vector(device(), 64);
       fill(a, first, 1);
-      device().launch(add_launch(a, a, out));
-      device().launch(add_launch(out, a, out));
+      device().launch(add_launch(a, a, twice));
+      device().launch(add_launch(twice, a, out));
       device().wait();
       for (int i = 0; i < 64; ++i) failures += out.data_as<float>()[i] != 3 * (first + static_cast<float>(i));
-      device().release(a.buffer);
-      device().release(out.buffer);
+      for (const Tensor& tensor : {a, twice, out}) device().release(tensor.buffer);
     }
   };
   std::vector<std::thread> threads;
@@ -176,18 +174,18 @@ TEST_F(DeviceTest, more_command_buffers_than_a_queue_allows) {
   MetalOptions options = test_options();
   options.launches_per_command_buffer = 1;
   device_ = make_metal_device(options);
-  const Tensor a = make_vector(device(), 64);
+  const Tensor a = make_vector(device(), 64), out = make_vector(device(), 64);
   fill(a, 0, 0);
-  for (int i = 0; i < 200; ++i) device().launch(add_launch(a, a, a));
+  for (int i = 0; i < 200; ++i) device().launch(add_launch(a, a, out));
   device().wait();
   EXPECT_EQ(info_value(device(), "command buffers"), "200");
-  device().release(a.buffer);
+  for (const Tensor& tensor : {a, out}) device().release(tensor.buffer);
 }
 
 TEST_F(DeviceTest, destruction_waits_for_open_work) {
-  const Tensor a = make_vector(device(), 64);
+  const Tensor a = make_vector(device(), 64), out = make_vector(device(), 64);
   fill(a, 1, 0);
-  for (int i = 0; i < 60; ++i) device().launch(add_launch(a, a, a));
+  for (int i = 0; i < 60; ++i) device().launch(add_launch(a, a, out));
   device_.reset();
 }
 

@@ -1,14 +1,8 @@
 // Small kernels for the tests of the Metal backend.
 #include <metal_stdlib>
+
+#include "vector_params.h"
 using namespace metal;
-
-struct VectorParams {
-  uint count;
-  float scale;
-};
-
-constant bool kHasBias [[function_constant(3)]];
-constant uint kRepeat [[function_constant(0)]];
 
 /// out = a + scale * b
 template <typename T>
@@ -19,17 +13,6 @@ template <typename T>
 
 template [[host_name("vector_add_float32")]] [[kernel]] decltype(vector_add<float>) vector_add<float>;
 template [[host_name("vector_add_float16")]] [[kernel]] decltype(vector_add<half>) vector_add<half>;
-
-/// out = repeat * a, plus bias where the constant asks for it
-[[kernel]] void repeated(device const float* a [[buffer(0)]], device float* out [[buffer(1)]],
-                         device const float* bias [[buffer(2), function_constant(kHasBias)]],
-                         constant VectorParams& params [[buffer(30)]], uint i [[thread_position_in_grid]]) {
-  if (i >= params.count) return;
-  float sum = 0.0f;
-  for (uint r = 0; r < kRepeat; ++r) sum += a[i];
-  if (kHasBias) sum += bias[i];
-  out[i] = sum;
-}
 
 /// out[group] = sum of 64 elements of a
 [[kernel]] void group_sum(device const float* a [[buffer(0)]], device float* out [[buffer(1)]],
