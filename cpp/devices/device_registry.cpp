@@ -25,8 +25,7 @@ struct DeviceRow {
 
 struct Registry {
   ForkSafeMutex mutex;
-  std::map<std::pair<int, std::string>, std::unique_ptr<Device>>
-      cpu_devices;  ///< by threads, instruction set
+  std::map<std::pair<int, std::string>, std::unique_ptr<Device>> cpu_devices;  ///< threads, instruction set
   std::atomic<Device*> plain_cpu_device{nullptr};
   std::atomic<Device*> default_device{nullptr};
 };

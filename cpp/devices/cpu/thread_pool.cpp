@@ -119,8 +119,7 @@ struct ThreadPool::State {
   const int size;
   const std::chrono::microseconds spin_time;
   const uint64_t made_at_fork;
-  State* const
-      before_fork;  ///< the parent process's state: of no use here, kept so that it counts as reachable
+  State* const before_fork;  ///< of the parent process: no use here, kept so that it counts as reachable
 
   std::mutex run_mutex;  ///< held by the thread whose launch is running
 
