@@ -258,7 +258,8 @@ TEST(ThreadPoolTest, ForkWhileAnotherThreadRuns) {
     }
   });
   int succeeded = 0;
-  for (int i = 0; i < 50; ++i) succeeded += test::succeeds_in_child([&] { return runs_every_group_once(pool, 100); });
+  for (int i = 0; i < 50; ++i)
+    succeeded += test::succeeds_in_child([&] { return runs_every_group_once(pool, 100); });
   stop = true;
   busy.join();
   EXPECT_EQ(succeeded, 50);
