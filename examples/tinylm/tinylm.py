@@ -108,7 +108,7 @@ class TinyLM:
     def new_caches(self, capacity: int, k: str = "float32", v: str = "float32", **options: Any) -> Caches:
         """A cache a layer for texts of up to `capacity` bytes; sliding layers get a ring.
 
-        `options`: batch, seed, search, device; `rows`, the most tokens of one forward pass (1 unless given).
+        `options`: batch, seed, search; `rows`, the most tokens of one forward pass (1 unless given).
         """
         rows = options.pop("rows", 1)
         return Caches(
@@ -116,8 +116,8 @@ class TinyLM:
                 mh.KVCache(
                     kv_heads=layer.kv_heads,
                     head_dim=layer.head_dim,
-                    capacity=min(capacity, self.window + rows - 1) if layer.sliding else capacity,
-                    sliding_window=min(capacity, self.window) if layer.sliding else None,
+                    capacity=self.window + rows - 1 if layer.sliding else capacity,
+                    sliding_window=self.window if layer.sliding else None,
                     k=k,
                     v=v,
                     **options,
@@ -178,11 +178,9 @@ class Prefill:
     With `caches`, every token also goes there, so that decoding can go on from them.
     """
 
-    def __init__(
-        self, model: TinyLM, batch: int, capacity: int, caches: Caches | None = None, device: Any = None
-    ) -> None:
+    def __init__(self, model: TinyLM, batch: int, capacity: int, caches: Caches | None = None) -> None:
         self.length = 0
-        self._model, self._caches, self._device = model, caches, device
+        self._model, self._caches = model, caches
         self._keys, self._values = (
             [np.empty((batch, x.kv_heads, capacity, x.head_dim), np.float32) for x in model.layers]
             for _ in range(2)
@@ -195,13 +193,11 @@ class Prefill:
         if self._caches is not None:
             self._caches.append(layer, k, v)
         if not self._model.layers[layer].sliding:
-            return mh.sdpa(q, keys[:, :, :end], values[:, :, :end], scale=1.0, device=self._device)
+            return mh.sdpa(q, keys[:, :, :end], values[:, :, :end], scale=1.0)
         # The model's window counts the query's own key, a kernel's window is the distance to the oldest one.
         distance = self._model.window - 1
         seen = slice(max(0, self.length - distance), end)
-        return mh.sdpa_sliding(
-            q, keys[:, :, seen], values[:, :, seen], window_size=distance, scale=1.0, device=self._device
-        )
+        return mh.sdpa_sliding(q, keys[:, :, seen], values[:, :, seen], window_size=distance, scale=1.0)
 
 
 class Caches:
@@ -234,7 +230,6 @@ def generate(
     *,
     temperature: float = 0.0,
     seed: int = 0,
-    device: Any = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[int]:
     """Up to `count` bytes after `prompt`, one at a time; byte 0, the end of a document, ends it.
@@ -244,7 +239,7 @@ def generate(
     tokens = np.frombuffer(prompt, np.uint8)[None]
     if not tokens.size:
         raise ValueError("generate: prompt must hold at least one byte")
-    prefill = Prefill(model, 1, tokens.shape[1], caches, device)
+    prefill = Prefill(model, 1, tokens.shape[1], caches)
     for block in blocks(tokens.shape[1], 1024):
         logits = model.forward(tokens[:, block], prefill)
         if progress is not None:
@@ -267,7 +262,7 @@ def score(
     block_rows: int = 1024,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[npt.NDArray[np.float64], FloatArray]:
-    """Loss of every next byte of `tokens` ``[batch, n + 1]``, natural log, ``[batch, n]``, and last logits."""
+    """Natural-log loss ``[batch, n]`` of every next byte of `tokens` ``[batch, n + 1]``, and last logits."""
     batch, n = tokens.shape[0], tokens.shape[1] - 1
     losses = np.empty((batch, n))
     for block in blocks(n, block_rows):
