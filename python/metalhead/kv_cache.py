@@ -374,8 +374,8 @@ class KVCache:
         if len(shape) not in (3, 4):
             raise ValueError(f"attend: q must have rank 3 or 4, got {len(shape)}")
         rows = int(shape[-2])
-        if not self.length:
-            raise ValueError("attend: the cache holds no tokens")
+        if not self._state.lengths.all():
+            raise ValueError(f"attend: every sequence needs tokens, got lengths {self.lengths.tolist()}")
         if rows > self.length:
             raise ValueError(f"attend: q may have no more rows than tokens, got {rows} and {self.length}")
         sliding = self._config.sliding_window
