@@ -1,0 +1,110 @@
+// The list of instruction sets, each with the test that tells whether this machine runs it.
+#include "devices/cpu/kernel_table.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#include "core/error.h"
+
+namespace metalhead::cpu {
+
+// Defined by kernels/kernel_list.cpp, which is compiled once for each instruction set.
+namespace isa_x86_64_v2 {
+const KernelTable& kernel_table();
+}
+namespace isa_avx2 {
+const KernelTable& kernel_table();
+}
+namespace isa_avx512 {
+const KernelTable& kernel_table();
+}
+namespace isa_neon {
+const KernelTable& kernel_table();
+}
+
+namespace {
+
+#if defined(__x86_64__)
+[[maybe_unused]] bool runs_x86_64_v2() { return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt"); }
+
+bool has_f16c() {
+  // Asked of the processor itself: not every compiler's __builtin_cpu_supports knows the name.
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
+// The compiler's tests below also ask whether the system saves the wide registers.
+bool runs_avx2() {
+  return runs_x86_64_v2() && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && has_f16c();
+}
+
+[[maybe_unused]] bool runs_avx512() {
+  return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512cd");
+}
+#endif
+
+struct Level {
+  const KernelTable& (*table)();
+  bool (*runs_here)();
+};
+
+/// Every instruction set of this build, the most capable one first.
+const std::vector<Level>& levels() {
+  static const std::vector<Level> kLevels = {
+#ifdef METALHEAD_HAVE_ISA_AVX512
+      {isa_avx512::kernel_table, runs_avx512},
+#endif
+#ifdef METALHEAD_HAVE_ISA_AVX2
+      {isa_avx2::kernel_table, runs_avx2},
+#endif
+#ifdef METALHEAD_HAVE_ISA_X86_64_V2
+      {isa_x86_64_v2::kernel_table, runs_x86_64_v2},
+#endif
+#ifdef METALHEAD_HAVE_ISA_NEON
+      {isa_neon::kernel_table, [] { return true; }},
+#endif
+  };
+  return kLevels;
+}
+
+}  // namespace
+
+KernelFunction KernelTable::find(std::string_view name) const {
+  for (const KernelEntry& entry : entries) {
+    if (entry.name == name) return entry.function;
+  }
+  throw KernelError(concat("cpu: no kernel '", name, "' for instruction set ", instruction_set));
+}
+
+const std::vector<KernelTable>& available_kernel_tables() {
+  static const std::vector<KernelTable> kTables = [] {
+    std::vector<KernelTable> tables;
+    for (const Level& level : levels()) {
+      if (level.runs_here()) tables.push_back(level.table());
+    }
+    return tables;
+  }();
+  return kTables;
+}
+
+std::string available_instruction_sets() {
+  std::string text;
+  for (const KernelTable& table : available_kernel_tables()) {
+    text += (text.empty() ? "" : ", ") + std::string(table.instruction_set);
+  }
+  return text.empty() ? "none" : text;
+}
+
+const KernelTable& select_kernel_table(std::string_view instruction_set) {
+  for (const KernelTable& table : available_kernel_tables()) {
+    if (instruction_set.empty() || table.instruction_set == instruction_set) return table;
+  }
+  throw DeviceError(concat("cpu: instruction_set must be one that this build has and this machine runs (",
+                           available_instruction_sets(), "), got '", instruction_set, "'"));
+}
+
+}  // namespace metalhead::cpu

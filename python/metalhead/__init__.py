@@ -1,0 +1,39 @@
+"""metalhead: attention for language-model inference, native on Apple GPUs and CPUs."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as _version
+
+from ._core import DeviceError, KernelError
+from .attention import flash_attn_vec, merge_attention, sdpa, sdpa_sliding
+from .device import (
+    Array,
+    Device,
+    asarray,
+    default_device,
+    devices,
+    empty,
+    info,
+    set_default_device,
+    zeros,
+)
+
+__version__ = _version("metalhead")
+
+__all__ = [
+    "Array",
+    "Device",
+    "DeviceError",
+    "KernelError",
+    "asarray",
+    "default_device",
+    "devices",
+    "empty",
+    "flash_attn_vec",
+    "info",
+    "merge_attention",
+    "sdpa",
+    "sdpa_sliding",
+    "set_default_device",
+    "zeros",
+]
