@@ -1,0 +1,218 @@
+// Attention for few query rows: the keys of one split are streamed once for all rows of a KV head.
+#include "devices/cpu/kernels/attention_row.h"
+#include "devices/cpu/kernels/kernels.h"
+#include "devices/cpu/kernels/scratch_layout.h"
+#include "devices/cpu/kernels/stream_rows.h"
+
+namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
+namespace {
+
+constexpr int kMaxBlockKeys = 128;
+constexpr int kMinBlockKeys = 16;
+/// Bytes of a block of keys, at most: the block and the values of the same keys lie in a near cache.
+constexpr int64_t kBlockBytes = 32768;
+
+/// The rows of one KV head in one sequence, and the worker's memory for them.
+struct RowGroup {
+  const AttentionView* view;
+  Sequence sequence;
+  int64_t kv_head;
+  int rows;
+  int block_keys;
+  int64_t query_stride, sums_stride;  ///< floats between rows
+  float* query;                       ///< [rows][query_stride], scaled
+  float* sums;                        ///< [rows][sums_stride]
+  RowStats* stats;                    ///< [rows]
+  float* scores;                      ///< [rows][block_keys]
+};
+
+void allocate(RowGroup& group, Scratch& scratch) {
+  const AttentionParams& params = *group.view->params;
+  group.rows = static_cast<int>(group.view->group * params.query_length);
+  const int64_t keys = kBlockBytes / (params.head_dim * element_bytes(group.view->key_dtype));
+  group.block_keys = static_cast<int>(larger(kMinBlockKeys, smaller(kMaxBlockKeys, keys / 16 * 16)));
+  group.query_stride = round_up(params.head_dim, 16);
+  group.sums_stride = round_up(params.value_dim, 16);
+  const int64_t rows = round_up(group.rows, 4);
+  ScratchLayout layout;
+  const int64_t query = layout.add(rows * group.query_stride), sums = layout.add(rows * group.sums_stride);
+  const int64_t stats = layout.add(rows * 2), scores = layout.add(rows * group.block_keys);
+  float* memory = layout.reserve(scratch);
+  group.query = memory + query;
+  group.sums = memory + sums;
+  group.stats = reinterpret_cast<RowStats*>(memory + stats);
+  group.scores = memory + scores;
+}
+
+void begin_rows(const RowGroup& group) {
+  const AttentionView& view = *group.view;
+  const int64_t padded_rows = round_up(group.rows, 4);
+  __builtin_memset(group.sums, 0, static_cast<size_t>(padded_rows * group.sums_stride) * sizeof(float));
+  for (int r = 0; r < group.rows; ++r) {
+    const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
+    load_row(group.query + r * group.query_stride, query_address(view, row), view.query_dtype,
+             view.params->head_dim, group.query_stride, view.params->scale);
+    group.stats[r] = RowStats{};
+  }
+  for (int64_t r = group.rows; r < padded_rows; ++r) {
+    __builtin_memset(group.query + r * group.query_stride, 0,
+                     static_cast<size_t>(group.query_stride) * sizeof(float));
+  }
+}
+
+/// Rows of the next register tile: 4, 2 or 1; three rows take a tile of four.
+METALHEAD_INLINE int tile_rows(int rows_left) { return rows_left > 2 ? 4 : rows_left; }
+
+template <class T>
+void score_block(const RowGroup& group, const StoredRows& keys, Prefetch ahead) {
+  const int64_t head_dim = group.view->params->head_dim;
+  for (int r = 0; r < group.rows;) {
+    const float* query = group.query + r * group.query_stride;
+    float* scores = group.scores + r * group.block_keys;
+    const int rows = tile_rows(group.rows - r);
+    if (rows == 4) dot_rows<T, 4>(query, group.query_stride, head_dim, keys, scores, group.block_keys, ahead);
+    if (rows == 2) dot_rows<T, 2>(query, group.query_stride, head_dim, keys, scores, group.block_keys, ahead);
+    if (rows == 1) dot_rows<T, 1>(query, group.query_stride, head_dim, keys, scores, group.block_keys, ahead);
+    ahead.data = nullptr;
+    r += rows;
+  }
+}
+
+template <class T>
+void add_block(const RowGroup& group, const StoredRows& values, Prefetch ahead) {
+  const int64_t value_dim = group.view->params->value_dim;
+  for (int r = 0; r < group.rows;) {
+    const float* weights = group.scores + r * group.block_keys;
+    float* sums = group.sums + r * group.sums_stride;
+    const int rows = tile_rows(group.rows - r);
+    if (rows == 4)
+      add_rows<T, 4>(weights, group.block_keys, values, value_dim, sums, group.sums_stride, ahead);
+    if (rows == 2)
+      add_rows<T, 2>(weights, group.block_keys, values, value_dim, sums, group.sums_stride, ahead);
+    if (rows == 1)
+      add_rows<T, 1>(weights, group.block_keys, values, value_dim, sums, group.sums_stride, ahead);
+    ahead.data = nullptr;
+    r += rows;
+  }
+}
+
+using BlockFunction = void (*)(const RowGroup& group, const StoredRows& rows, Prefetch ahead);
+
+METALHEAD_INLINE BlockFunction score_function(DType dtype) {
+  return dtype == DType::kFloat32   ? score_block<float>
+         : dtype == DType::kFloat16 ? score_block<Float16>
+                                    : score_block<BFloat16>;
+}
+METALHEAD_INLINE BlockFunction add_function(DType dtype) {
+  return dtype == DType::kFloat32   ? add_block<float>
+         : dtype == DType::kFloat16 ? add_block<Float16>
+                                    : add_block<BFloat16>;
+}
+
+METALHEAD_INLINE void scale_row(float* row, int64_t count, float factor) {
+  for (int64_t i = 0; i < count; i += kLanes) store(row + i, load(row + i) * splat(factor));
+}
+
+/// Scores of the block's keys become weights; rows whose maximum grew shrink what they have summed up.
+void weigh_block(const RowGroup& group, int64_t first_key, int count) {
+  for (int r = 0; r < group.rows; ++r) {
+    const QueryRow row = query_row_of(*group.view, group.sequence, group.kv_head, r);
+    float* scores = group.scores + r * group.block_keys;
+    finish_scores(*group.view, row, scores, 0, count, first_key);
+    const float shrink = softmax_step(scores, 0, count, group.stats[r]);
+    if (shrink != 1.0f) scale_row(group.sums + r * group.sums_stride, group.sums_stride, shrink);
+  }
+}
+
+/// Where the rows of one of K and V lie.
+struct RowSource {
+  const char* data;
+  int64_t stride;  ///< bytes
+  int64_t bytes;   ///< of a row
+};
+
+METALHEAD_INLINE RowSource key_source(const RowGroup& group) {
+  const AttentionView& view = *group.view;
+  const metalhead_long* strides = view.params->key_strides;
+  const int64_t bytes = element_bytes(view.key_dtype);
+  return {view.key + (group.sequence.batch * strides[0] + group.kv_head * strides[1]) * bytes,
+          strides[2] * bytes, view.params->head_dim * bytes};
+}
+METALHEAD_INLINE RowSource value_source(const RowGroup& group) {
+  const AttentionView& view = *group.view;
+  const metalhead_long* strides = view.params->value_strides;
+  const int64_t bytes = element_bytes(view.value_dtype);
+  return {view.value + (group.sequence.batch * strides[0] + group.kv_head * strides[1]) * bytes,
+          strides[2] * bytes, view.params->value_dim * bytes};
+}
+
+void attend_keys(const RowGroup& group, KeyRange range) {
+  const BlockFunction score = score_function(group.view->key_dtype),
+                      add = add_function(group.view->value_dtype);
+  const RowSource keys = key_source(group), values = value_source(group);
+  for (int64_t key = range.begin; key < range.end;) {
+    const int64_t run = contiguous_keys(group.sequence, key, range.end);
+    const int count = static_cast<int>(smaller(group.block_keys, run));
+    const int next_count = static_cast<int>(smaller(group.block_keys, run - count));
+    const int64_t row = physical_row(group.sequence, key);
+    const char* value_rows = values.data + row * values.stride;
+    const char* next_keys = keys.data + (row + count) * keys.stride;
+    score(group, {keys.data + row * keys.stride, keys.stride, count},
+          {value_rows, values.stride, values.bytes, count});
+    weigh_block(group, key, count);
+    add(group, {value_rows, values.stride, count}, {next_keys, keys.stride, keys.bytes, next_count});
+    key += count;
+  }
+}
+
+/// Leaves the rows' unnormalised sums and stats for the reduction.
+void write_partials(const RowGroup& group, int64_t split) {
+  const AttentionView& view = *group.view;
+  const int64_t value_dim = view.params->value_dim;
+  for (int r = 0; r < group.rows; ++r) {
+    const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
+    const int64_t slot = contiguous_index(view, row) * view.params->splits + split;
+    view.partial_stats[2 * slot] = group.stats[r].maximum;
+    view.partial_stats[2 * slot + 1] = group.stats[r].sum;
+    if (group.stats[r].sum != 0.0f) {
+      store_row(view.partial_out + slot * value_dim, group.sums + r * group.sums_stride, value_dim, 1.0f);
+    }
+  }
+}
+
+void write_rows(const RowGroup& group) {
+  for (int r = 0; r < group.rows; ++r) {
+    const QueryRow row = query_row_of(*group.view, group.sequence, group.kv_head, r);
+    write_row(*group.view, row, group.sums + r * group.sums_stride, group.stats[r]);
+  }
+}
+
+METALHEAD_INLINE KeyRange keys_of_split(const AttentionParams& params, const Sequence& sequence,
+                                        int64_t split) {
+  const KeyRange all = visible_keys(params, sequence, 0, params.query_length - 1);
+  const int64_t begin = all.begin + split * params.keys_per_split;
+  return {begin, params.splits == 1 ? all.end : smaller(all.end, begin + params.keys_per_split)};
+}
+
+}  // namespace
+
+void flash_attn_vec(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch) {
+  const AttentionView view = view_of(launch);
+  RowGroup group{};
+  group.view = &view;
+  allocate(group, scratch);
+  for (uint64_t index = begin; index < end; ++index) {
+    const GridPosition at = grid_position(launch, index);
+    group.kv_head = at.y;
+    group.sequence = sequence_of(view, at.z);
+    begin_rows(group);
+    attend_keys(group, keys_of_split(*view.params, group.sequence, at.x));
+    if (view.partial_out != nullptr) {
+      write_partials(group, at.x);
+    } else {
+      write_rows(group);
+    }
+  }
+}
+
+}  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE
