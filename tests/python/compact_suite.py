@@ -21,7 +21,7 @@ def main() -> None:
         for operation in OPERATIONS:
             run(operation, (name,), "cpu")
             run(operation, (name, "float16" if FEATURES[name].slot != "dtype" else "causal"), "cpu")
-    print(mh.Device("cpu").info()["instruction set"])
+    print(mh.Device("cpu").info()["instruction_set"])
 
 
 if __name__ == "__main__":

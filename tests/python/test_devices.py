@@ -63,7 +63,7 @@ def test_info():
     assert set(info["devices"]) == set(mh.devices())
     cpu = info["devices"]["cpu"]
     assert int(cpu["threads"]) >= 1
-    assert cpu["instruction set"] in cpu["available instruction sets"].split(", ")
+    assert cpu["instruction_set"] in cpu["instruction_sets"].split(", ")
     for name in mh.devices():
         assert mh.Device(name).info() == info["devices"][name]
 

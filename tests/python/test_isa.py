@@ -11,7 +11,7 @@ import metalhead as mh
 
 HERE = Path(__file__).parent
 LEVELS = ("x86-64-v2", "avx2", "avx512", "neon")
-AVAILABLE = mh.Device("cpu").info()["available instruction sets"].split(", ")
+AVAILABLE = mh.Device("cpu").info()["instruction_sets"].split(", ")
 
 
 def run_forced(level, script):
