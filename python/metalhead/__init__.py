@@ -17,6 +17,7 @@ from .device import (
     set_default_device,
     zeros,
 )
+from .turboquant import TQFormat, TQTensor, codebook, hadamard, tq_attention, tq_decode, tq_encode
 
 __version__ = _version("metalhead")
 
@@ -25,15 +26,22 @@ __all__ = [
     "Device",
     "DeviceError",
     "KernelError",
+    "TQFormat",
+    "TQTensor",
     "asarray",
+    "codebook",
     "default_device",
     "devices",
     "empty",
     "flash_attn_vec",
+    "hadamard",
     "info",
     "merge_attention",
     "sdpa",
     "sdpa_sliding",
     "set_default_device",
+    "tq_attention",
+    "tq_decode",
+    "tq_encode",
     "zeros",
 ]
