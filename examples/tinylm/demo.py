@@ -159,12 +159,17 @@ def run(options: argparse.Namespace) -> int:
 
     check_names(options)
     if options.device is not None:
-        mh.set_default_device(options.device)
+        try:
+            mh.set_default_device(options.device)
+        except (ValueError, mh.DeviceError) as error:
+            raise SystemExit(f"demo: {error}") from None
     from quality import load_texts
     from tinylm import TinyLM
 
     model = TinyLM.load()
-    print(f"tinylm, {model.parameters / 1e6:.1f} million parameters, attention on {mh.default_device()}\n")
+    print(
+        f"tinylm, {model.parameters / 1e6:.1f} million parameters, attention on {mh.default_device().name}\n"
+    )
     if options.bytes:
         stream(model, options)
     if not options.texts:

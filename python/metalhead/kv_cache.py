@@ -224,10 +224,12 @@ class KVCache:
             operation: Any = tq_attention
         else:
             operation = flash_attn_vec if 1 <= query_rows <= VECTOR_ROWS else sdpa
+        # The operations want one rank: rank 3 throughout for a q without a batch axis.
+        sequences = 0 if len(q.shape) == 3 else slice(None)
         return operation(
             q,
-            self._rows["k"].view(slice(None), rows),
-            self._rows["v"].view(slice(None), rows),
+            self._rows["k"].view(sequences, rows),
+            self._rows["v"].view(sequences, rows),
             causal=causal,
             window_size=window,
             mask=mask,
@@ -373,6 +375,9 @@ class KVCache:
         shape = tuple(q.shape)
         if len(shape) not in (3, 4):
             raise ValueError(f"attend: q must have rank 3 or 4, got {len(shape)}")
+        batch = shape[0] if len(shape) == 4 else 1
+        if batch != self._config.batch:
+            raise ValueError(f"attend: q must have batch {self._config.batch}, got {batch}")
         rows = int(shape[-2])
         if not self._state.lengths.all():
             raise ValueError(f"attend: every sequence needs tokens, got lengths {self.lengths.tolist()}")

@@ -6,9 +6,9 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from .kv_cache_rows import NDArray
 
 FORMAT = "metalhead.kv_cache"
 VERSION = "1"
+DTYPE_NAMES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "uint8": "U8"}
 
 
 class SavedCache(NamedTuple):
@@ -28,7 +29,7 @@ class SavedCache(NamedTuple):
 
 def write_cache_file(path: str | os.PathLike[str], saved: SavedCache) -> None:
     """Write a cache so that `path` holds either its former content or the whole new file."""
-    safetensors_numpy = _safetensors("save").numpy
+    safetensors = _safetensors("save")
     metadata = {
         "format": FORMAT,
         "version": VERSION,
@@ -37,18 +38,41 @@ def write_cache_file(path: str | os.PathLike[str], saved: SavedCache) -> None:
     }
     metadata["sha256"] = _checksum(metadata, saved.arrays)
     target = Path(path)
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    os.close(descriptor)
+    part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     try:
-        safetensors_numpy.save_file(saved.arrays, name, metadata)
-        with open(name, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(name, target)
+        with open(part, "xb") as file:
+            _write_safetensors(file, saved.arrays, metadata)
+            file.flush()
+            os.fsync(file.fileno())
+        with safetensors.safe_open(part, framework="np"):
+            pass
+        os.replace(part, target)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+            os.unlink(part)
         raise
     _sync_folder(target.parent)
+
+
+def _write_safetensors(file: BinaryIO, arrays: dict[str, NDArray], metadata: dict[str, str]) -> None:
+    """Write the format by hand: equal content gives equal bytes, and no second copy is made."""
+    # Wide items first keep every array aligned.
+    ordered = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    header: dict[str, Any] = {"__metadata__": metadata}
+    offset = 0
+    for name, array in ordered:
+        header[name] = {
+            "dtype": DTYPE_NAMES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [offset, offset + array.nbytes],
+        }
+        offset += array.nbytes
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    file.write(len(encoded).to_bytes(8, "little"))
+    file.write(encoded)
+    for _, array in ordered:
+        file.write(_raw(array))
 
 
 def read_cache_file(path: str | os.PathLike[str]) -> SavedCache:
@@ -98,8 +122,13 @@ def _checksum(metadata: dict[str, str], arrays: dict[str, NDArray]) -> str:
         encoded = field.encode()
         digest.update(len(encoded).to_bytes(8, "little") + encoded)
     for _, array in sorted(arrays.items()):
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        digest.update(_raw(array))
     return digest.hexdigest()
+
+
+def _raw(array: NDArray) -> memoryview:
+    """The bytes of an array in order."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _sync_folder(folder: Path) -> None:
@@ -115,7 +144,6 @@ def _sync_folder(folder: Path) -> None:
 def _safetensors(operation: str) -> Any:
     try:
         import safetensors
-        import safetensors.numpy
     except ImportError:
         raise ImportError(
             f"{operation}: KV cache files need the safetensors package: pip install safetensors"

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._interop import like
 from .attention import flash_attn_vec, merge_attention, sdpa
+from .device import asarray
 from .kv_cache_extent import Extent, slice_mask
-from .kv_cache_rows import FLOAT_TYPES, NDArray, Rows, host_array, like
+from .kv_cache_rows import FLOAT_TYPES, NDArray, Rows, host_array
 from .kv_cache_state import STORES, TokenState
 from .turboquant import tq_attention
 
@@ -37,10 +39,7 @@ def joined_attention(
         raise TypeError(f"attend: q must be one of {', '.join(FLOAT_TYPES)}, got {q.dtype.name}")
     rank = q.ndim
     q = q[None] if rank == 3 else q
-    batch, value_dim = state.lengths.size, rows["v"].dim
-    if q.shape[0] != batch:
-        raise ValueError(f"attend: q must have batch {batch}, got {q.shape[0]}")
-    result = np.empty((*q.shape[:3], value_dim), np.float32)
+    result = np.empty((*q.shape[:3], rows["v"].dim), np.float32)
     lse = np.empty(q.shape[:3], np.float32)
     parts = query._replace(
         q=q.astype(np.float32),
@@ -224,6 +223,10 @@ def _delivered(q: Any, result: NDArray, lse: NDArray, out: Any, return_lse: bool
         if target.shape != result.shape:
             raise ValueError(f"attend: out must have shape {list(result.shape)}, got {list(target.shape)}")
         np.copyto(target, result, casting="unsafe")
-        return (out, like(q, lse)) if return_lse else out
-    delivered = like(q, result.astype(host_array(q).dtype))
-    return (delivered, like(q, lse)) if return_lse else delivered
+        return (out, _of_kind(q, lse)) if return_lse else out
+    delivered = _of_kind(q, result.astype(host_array(q).dtype))
+    return (delivered, _of_kind(q, lse)) if return_lse else delivered
+
+
+def _of_kind(q: Any, x: NDArray) -> Any:
+    return x if isinstance(q, np.ndarray) else like(asarray(x), q)

@@ -55,7 +55,7 @@ class DenseRows:
         """Store `x` ``[sequences, kv_heads, n, dim]`` from physical row `row` on."""
         np.copyto(self.array.numpy()[sequences, :, row : row + x.shape[2]], x, casting="unsafe")
 
-    def view(self, sequences: slice, rows: slice) -> Any:
+    def view(self, sequences: slice | int, rows: slice) -> Any:
         """The operand for attention: a view of those sequences and rows."""
         return self.array[sequences, :, rows]
 
@@ -93,7 +93,7 @@ class PackedRows:
         else:
             tq_encode(x, self.format, out=view, device=self.device)
 
-    def view(self, sequences: slice, rows: slice) -> Any:
+    def view(self, sequences: slice | int, rows: slice) -> Any:
         """The operand for attention: a view of those sequences and rows."""
         return TQTensor(self.codes[sequences, :, rows], self.norms[sequences, :, rows], self.format)
 
@@ -104,11 +104,6 @@ Rows: TypeAlias = DenseRows | PackedRows
 def host_array(x: Any) -> NDArray:
     """`x` as a NumPy array over the same memory where that is possible."""
     return x if isinstance(x, np.ndarray) else np.asarray(asarray(x).numpy())
-
-
-def like(q: Any, x: NDArray) -> Any:
-    """The host array `x` as an array of q's kind."""
-    return x if isinstance(q, np.ndarray) else asarray(x)
 
 
 def slice_staged(x: Any, rows: slice) -> Any:

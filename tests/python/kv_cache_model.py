@@ -69,7 +69,9 @@ class ListModel:
             rows = np.asarray(mh.tq_decode(mh.tq_encode(x.astype(np.float32), tq_format))).astype(np.float64)
         positions = self.starts[b] + np.arange(x.shape[1])
         kept = (positions < config.keep_first) | (positions >= self.recents[b])
-        rows[:, kept] = x[:, kept].astype(np.float16) if config.keep_first or config.keep_last else rows[:, kept]
+        rows[:, kept] = (
+            x[:, kept].astype(np.float16) if config.keep_first or config.keep_last else rows[:, kept]
+        )
         return rows
 
     def attend(self, q: NDArray, **keywords: Any) -> tuple[NDArray, NDArray]:
