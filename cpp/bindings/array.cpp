@@ -230,10 +230,13 @@ void bind_array(nb::module_& module) {
       "Made by `empty`, `zeros`, `asarray` and by operations on arrays. Indexing with integers, slices and\n"
       "an ellipsis gives a view.")
       .def_prop_ro(
-          "shape", [](const Array& a) { return to_tuple(shape_of(a.tensor)); }, "Sizes of the axes.")
-      .def_prop_ro("strides", &strides_in_bytes, "Bytes between neighbours along each axis, as in NumPy.")
+          "shape", [](const Array& a) { return to_tuple(shape_of(a.tensor)); },
+          nb::sig("def shape(self) -> tuple[int, ...]"), "Sizes of the axes.")
+      .def_prop_ro("strides", &strides_in_bytes, nb::sig("def strides(self) -> tuple[int, ...]"),
+                   "Bytes between neighbours along each axis, as in NumPy.")
       .def_prop_ro(
-          "dtype", [](const Array& a) { return numpy_dtype(a.tensor.dtype); }, "The NumPy dtype.")
+          "dtype", [](const Array& a) { return numpy_dtype(a.tensor.dtype); },
+          nb::sig("def dtype(self) -> numpy.dtype[Any]"), "The NumPy dtype.")
       .def_prop_ro(
           "ndim", [](const Array& a) { return a.tensor.rank; }, "Number of axes.")
       .def_prop_ro(
@@ -244,15 +247,17 @@ void bind_array(nb::module_& module) {
       .def_prop_ro(
           "device", [](const Array& a) { return DeviceHandle{&a.device()}; },
           "The device that holds the memory.")
-      .def("numpy", &to_numpy, "A NumPy view of the memory; waits for pending work first.")
-      .def("__array__", &dunder_array, nb::arg("dtype").none() = nb::none(),
-           nb::arg("copy").none() = nb::none())
+      .def("numpy", &to_numpy, nb::sig("def numpy(self) -> NDArray[Any]"),
+           "A NumPy view of the memory; waits for pending work first.")
+      .def("__array__", &dunder_array,
+           nb::sig("def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]"),
+           nb::arg("dtype").none() = nb::none(), nb::arg("copy").none() = nb::none())
       .def("__dlpack__", &to_dlpack, nb::kw_only(), nb::arg("stream").none() = nb::none(),
            nb::arg("max_version").none() = nb::none(), nb::arg("dl_device").none() = nb::none(),
            nb::arg("copy").none() = nb::none(), "The memory as a DLPack capsule, after pending work.")
       .def(
           "__dlpack_device__", [](const Array&) { return nb::make_tuple(kDlpackCpu, 0); },
-          "DLPack's name for the CPU.")
+          nb::sig("def __dlpack_device__(self) -> tuple[int, int]"), "DLPack's name for the CPU.")
       .def("__getitem__", &view_of, nb::arg("key"))
       .def("__len__",
            [](const Array& a) {
@@ -262,8 +267,9 @@ void bind_array(nb::module_& module) {
       .def("__repr__", &representation);
   module.def(
       "numpy_dtype", [](nb::handle dtype) { return numpy_dtype(dtype_from_python(dtype)); },
-      nb::arg("dtype"));
-  module.def("numpy_from_dlpack", &numpy_from_dlpack, nb::arg("object"));
+      nb::sig("def numpy_dtype(dtype: object) -> numpy.dtype[Any]"), nb::arg("dtype"));
+  module.def("numpy_from_dlpack", &numpy_from_dlpack,
+             nb::sig("def numpy_from_dlpack(object: object) -> NDArray[Any]"), nb::arg("object"));
   module.def("empty", &empty, nb::arg("shape"), nb::arg("dtype"), nb::arg("device").none() = nb::none());
 }
 
