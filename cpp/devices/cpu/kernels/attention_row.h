@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "devices/cpu/kernels/row_storage.h"
+#include "devices/cpu/kernels/tq_rotation.h"
 #include "devices/cpu/kernels/visibility.h"
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
@@ -152,8 +153,8 @@ METALHEAD_INLINE RowEnd end_of_row(RowStats stats, const float* sink) {
 }
 
 /// Writes the row's output, normalised, and its log-sum-exp if wanted.
-METALHEAD_INLINE void write_row(const AttentionView& view, const QueryRow& row, const float* sums,
-                                RowStats stats) {
+/// `sums` is scratch: it is rotated in place where the values are packed.
+METALHEAD_INLINE void write_row(const AttentionView& view, const QueryRow& row, float* sums, RowStats stats) {
   const metalhead_long* strides = view.params->out_strides;
   const int64_t offset = row.batch * strides[0] + row.head * strides[1] + row.row * strides[2];
   char* out = view.out + offset * element_bytes(view.out_dtype);
@@ -161,6 +162,7 @@ METALHEAD_INLINE void write_row(const AttentionView& view, const QueryRow& row, 
   if (stats.sum == 0.0f) {
     store_zero_row(out, view.out_dtype, view.params->value_dim);
   } else {
+    if (view.rotate_out) hadamard_row(sums, view.params->value_dim, view.params->value_signs, true);
     store_row(out, view.out_dtype, sums, view.params->value_dim, end.factor);
   }
   if (view.lse != nullptr) view.lse[contiguous_index(view, row)] = end.lse;

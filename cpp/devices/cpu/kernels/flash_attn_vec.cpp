@@ -3,6 +3,7 @@
 #include "devices/cpu/kernels/kernels.h"
 #include "devices/cpu/kernels/scratch_layout.h"
 #include "devices/cpu/kernels/stream_rows.h"
+#include "devices/cpu/kernels/tq_stream.h"
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 namespace {
@@ -24,6 +25,8 @@ struct RowGroup {
   float* sums;                        ///< [rows][sums_stride]
   RowStats* stats;                    ///< [rows]
   float* scores;                      ///< [rows][block_keys]
+  float* tile;                        ///< [kPackedTileRows][dim] of a packed side, also one row
+  float* norms;                       ///< [block_keys]
 };
 
 void allocate(RowGroup& group, Scratch& scratch) {
@@ -37,11 +40,34 @@ void allocate(RowGroup& group, Scratch& scratch) {
   ScratchLayout layout;
   const int64_t query = layout.add(rows * group.query_stride), sums = layout.add(rows * group.sums_stride);
   const int64_t stats = layout.add(rows * 2), scores = layout.add(rows * group.block_keys);
+  const bool packed = group.view->packed_key.bits != 0 || group.view->packed_value.bits != 0;
+  const int64_t wider = larger(params.head_dim, params.value_dim);
+  const int64_t tile = layout.add(packed ? kPackedTileRows * wider : 0), norms = layout.add(group.block_keys);
   float* memory = layout.reserve(scratch);
   group.query = memory + query;
   group.sums = memory + sums;
   group.stats = reinterpret_cast<RowStats*>(memory + stats);
   group.scores = memory + scores;
+  group.tile = memory + tile;
+  group.norms = memory + norms;
+}
+
+/// Brings a query row to the basis and the order of coordinates in which packed keys are expanded.
+void rotate_query(const RowGroup& group, float* query) {
+  const AttentionView& view = *group.view;
+  const int dim = view.params->head_dim;
+  if (view.rotate_query) hadamard_row(query, dim, view.params->key_signs, false);
+  if (view.packed_key.bits == 0) return;
+  __builtin_memcpy(group.tile, query, static_cast<size_t>(dim) * sizeof(float));
+  to_tile_order(view.packed_key.bits, dim, group.tile, query);
+}
+
+/// Brings a row of sums back to the natural order of coordinates.
+void restore_order(const RowGroup& group, float* sums) {
+  const int bits = group.view->packed_value.bits, dim = group.view->params->value_dim;
+  if (bits == 0) return;
+  __builtin_memcpy(group.tile, sums, static_cast<size_t>(dim) * sizeof(float));
+  from_tile_order(bits, dim, group.tile, sums);
 }
 
 void begin_rows(const RowGroup& group) {
@@ -52,6 +78,7 @@ void begin_rows(const RowGroup& group) {
     const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
     load_row(group.query + r * group.query_stride, query_address(view, row), view.query_dtype,
              view.params->head_dim, group.query_stride, view.params->scale);
+    rotate_query(group, group.query + r * group.query_stride);
     group.stats[r] = RowStats{};
   }
   for (int64_t r = group.rows; r < padded_rows; ++r) {
@@ -96,14 +123,77 @@ void add_block(const RowGroup& group, const StoredRows& values, Prefetch ahead) 
   }
 }
 
+/// Multiplies the block's scores or weights by the norms of a packed side.
+void apply_norms(const RowGroup& group, const PackedSide& side, int dim, const StoredRows& rows) {
+  load_norms(side, group.sequence.batch, group.kv_head, rows.first_row, rows.count, rotation_factor(dim), group.norms);
+  for (int r = 0; r < group.rows; ++r) {
+    float* scores = group.scores + r * group.block_keys;
+    for (int j = 0; j < rows.count; j += kLanes) store(scores + j, load(scores + j) * load(group.norms + j));
+  }
+}
+
+template <int kBits>
+void score_packed_block(const RowGroup& group, const StoredRows& keys, Prefetch /*ahead*/) {
+  const int dim = group.view->params->head_dim;
+  RowGroup part = group;
+  for_each_expanded_tile<kBits>(keys, dim, group.tile, [&](const StoredRows& tile, int first) {
+    part.scores = group.scores + first;
+    score_block<float>(part, tile, {});
+  });
+  apply_norms(group, group.view->packed_key, dim, keys);
+}
+
+template <int kBits>
+void add_packed_block(const RowGroup& group, const StoredRows& values, Prefetch /*ahead*/) {
+  const int dim = group.view->params->value_dim;
+  apply_norms(group, group.view->packed_value, dim, values);
+  RowGroup part = group;
+  for_each_expanded_tile<kBits>(values, dim, group.tile, [&](const StoredRows& tile, int first) {
+    part.scores = group.scores + first;
+    add_block<float>(part, tile, {});
+  });
+}
+
 using BlockFunction = void (*)(const RowGroup& group, const StoredRows& rows, Prefetch ahead);
 
-METALHEAD_INLINE BlockFunction score_function(DType dtype) {
+METALHEAD_INLINE BlockFunction score_function(DType dtype, int bits) {
+  switch (bits) {
+    case 2:
+      return score_packed_block<2>;
+    case 3:
+      return score_packed_block<3>;
+    case 4:
+      return score_packed_block<4>;
+    case 5:
+      return score_packed_block<5>;
+    case 6:
+      return score_packed_block<6>;
+    case 8:
+      return score_packed_block<8>;
+    default:
+      break;
+  }
   return dtype == DType::kFloat32   ? score_block<float>
          : dtype == DType::kFloat16 ? score_block<Float16>
                                     : score_block<BFloat16>;
 }
-METALHEAD_INLINE BlockFunction add_function(DType dtype) {
+METALHEAD_INLINE BlockFunction add_function(DType dtype, int bits) {
+  switch (bits) {
+    case 2:
+      return add_packed_block<2>;
+    case 3:
+      return add_packed_block<3>;
+    case 4:
+      return add_packed_block<4>;
+    case 5:
+      return add_packed_block<5>;
+    case 6:
+      return add_packed_block<6>;
+    case 8:
+      return add_packed_block<8>;
+    default:
+      break;
+  }
   return dtype == DType::kFloat32   ? add_block<float>
          : dtype == DType::kFloat16 ? add_block<Float16>
                                     : add_block<BFloat16>;
@@ -131,25 +221,22 @@ struct RowSource {
   int64_t bytes;   ///< of a row
 };
 
-METALHEAD_INLINE RowSource key_source(const RowGroup& group) {
-  const AttentionView& view = *group.view;
-  const metalhead_long* strides = view.params->key_strides;
-  const int64_t bytes = element_bytes(view.key_dtype);
-  return {view.key + (group.sequence.batch * strides[0] + group.kv_head * strides[1]) * bytes,
-          strides[2] * bytes, view.params->head_dim * bytes};
-}
-METALHEAD_INLINE RowSource value_source(const RowGroup& group) {
-  const AttentionView& view = *group.view;
-  const metalhead_long* strides = view.params->value_strides;
-  const int64_t bytes = element_bytes(view.value_dtype);
-  return {view.value + (group.sequence.batch * strides[0] + group.kv_head * strides[1]) * bytes,
-          strides[2] * bytes, view.params->value_dim * bytes};
+/// `strides` count elements, or bytes if `bits` is not 0.
+METALHEAD_INLINE RowSource source_of(const RowGroup& group, const char* data, const metalhead_long* strides, DType dtype,
+                                     int bits, int64_t dim) {
+  const int64_t unit = bits == 0 ? element_bytes(dtype) : 1;
+  const int64_t row_bytes = bits == 0 ? dim * unit : packed_bytes(bits, static_cast<int>(dim));
+  return {data + (group.sequence.batch * strides[0] + group.kv_head * strides[1]) * unit, strides[2] * unit, row_bytes};
 }
 
 void attend_keys(const RowGroup& group, KeyRange range) {
-  const BlockFunction score = score_function(group.view->key_dtype),
-                      add = add_function(group.view->value_dtype);
-  const RowSource keys = key_source(group), values = value_source(group);
+  const AttentionView& view = *group.view;
+  const AttentionParams& params = *view.params;
+  const int key_bits = view.packed_key.bits, value_bits = view.packed_value.bits;
+  const BlockFunction score = score_function(view.key_dtype, key_bits), add = add_function(view.value_dtype, value_bits);
+  const RowSource keys = source_of(group, view.key, params.key_strides, view.key_dtype, key_bits, params.head_dim);
+  const RowSource values =
+      source_of(group, view.value, params.value_strides, view.value_dtype, value_bits, params.value_dim);
   for (int64_t key = range.begin; key < range.end;) {
     const int64_t run = contiguous_keys(group.sequence, key, range.end);
     const int count = static_cast<int>(smaller(group.block_keys, run));
@@ -157,10 +244,10 @@ void attend_keys(const RowGroup& group, KeyRange range) {
     const int64_t row = physical_row(group.sequence, key);
     const char* value_rows = values.data + row * values.stride;
     const char* next_keys = keys.data + (row + count) * keys.stride;
-    score(group, {keys.data + row * keys.stride, keys.stride, count},
+    score(group, {keys.data + row * keys.stride, keys.stride, count, row},
           {value_rows, values.stride, values.bytes, count});
     weigh_block(group, key, count);
-    add(group, {value_rows, values.stride, count}, {next_keys, keys.stride, keys.bytes, next_count});
+    add(group, {value_rows, values.stride, count, row}, {next_keys, keys.stride, keys.bytes, next_count});
     key += count;
   }
 }
@@ -172,6 +259,7 @@ void write_partials(const RowGroup& group, int64_t split) {
   for (int r = 0; r < group.rows; ++r) {
     const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
     const int64_t slot = contiguous_index(view, row) * view.params->splits + split;
+    restore_order(group, group.sums + r * group.sums_stride);
     view.partial_stats[2 * slot] = group.stats[r].maximum;
     view.partial_stats[2 * slot + 1] = group.stats[r].sum;
     if (group.stats[r].sum != 0.0f) {
@@ -183,6 +271,7 @@ void write_partials(const RowGroup& group, int64_t split) {
 void write_rows(const RowGroup& group) {
   for (int r = 0; r < group.rows; ++r) {
     const QueryRow row = query_row_of(*group.view, group.sequence, group.kv_head, r);
+    restore_order(group, group.sums + r * group.sums_stride);
     write_row(*group.view, row, group.sums + r * group.sums_stride, group.stats[r]);
   }
 }

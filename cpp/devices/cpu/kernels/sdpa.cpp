@@ -5,6 +5,7 @@
 #include "devices/cpu/kernels/kernels.h"
 #include "devices/cpu/kernels/scratch_layout.h"
 #include "devices/cpu/kernels/tile_loader.h"
+#include "devices/cpu/kernels/tq_tile_loader.h"
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 namespace {
@@ -78,6 +79,7 @@ void load_queries(const RowBlock& block) {
     }
     const QueryRow row = query_row_of(view, block.sequence, block.kv_head, block.first_row + r);
     load_row(row_copy, query_address(view, row), view.query_dtype, head_dim, head_dim, view.params->scale);
+    if (view.rotate_query) hadamard_row(row_copy, static_cast<int>(head_dim), view.params->key_signs, false);
     for (int64_t d = 0; d < head_dim; ++d) panel[d * kTileRows] = row_copy[d];
   }
 }
@@ -150,8 +152,10 @@ void attend_block(const RowBlock& block, TileLoader load_keys, TileLoader load_v
 
 void sdpa(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch) {
   const AttentionView view = view_of(launch);
-  const TileLoader load_keys = dense_key_loader(view.key_dtype);
-  const TileLoader load_values = dense_value_loader(view.value_dtype);
+  const TileLoader load_keys =
+      view.packed_key.bits != 0 ? packed_key_loader(view.packed_key.bits) : dense_key_loader(view.key_dtype);
+  const TileLoader load_values =
+      view.packed_value.bits != 0 ? packed_value_loader(view.packed_value.bits) : dense_value_loader(view.value_dtype);
   RowBlock block{};
   block.view = &view;
   allocate(block, scratch);

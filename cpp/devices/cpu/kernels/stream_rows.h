@@ -12,6 +12,7 @@ struct StoredRows {
   const char* data;
   int64_t stride;  ///< bytes
   int count;
+  int64_t first_row = 0;  ///< physical number of the first one in its head
 };
 
 /// Rows that will be wanted soon: fetched while others are worked on.

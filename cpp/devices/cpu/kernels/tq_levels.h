@@ -1,8 +1,9 @@
-// Turns packed codes of one vector into their levels, in natural order of the coordinates.
+// Turns packed codes of one vector into their levels.
 #pragma once
 
 #include <cstdint>
 
+#include "devices/cpu/kernels/gemm_tile.h"
 #include "devices/cpu/kernels/simd.h"
 #include "devices/cpu/kernels/tq_planes.h"
 #include "devices/cpu/kernels/tq_rotation.h"
@@ -47,6 +48,12 @@ struct LevelTable {
   METALHEAD_INLINE F32 operator()(I32 code) const {
     if constexpr (kBits == 8) return to_float(code - splat(int32_t{128}));
     if constexpr (kBits <= 4) return lookup(tables[0], code);
+#ifdef __AVX512F__
+    const __m512 low = _mm512_permutex2var_ps(tables[0].values, code.v, tables[1].values);
+    if constexpr (kBits == 5) return {low};
+    const __mmask16 is_high = _mm512_test_epi32_mask(code.v, _mm512_set1_epi32(32));
+    return {_mm512_mask_mov_ps(low, is_high, _mm512_permutex2var_ps(tables[kTables - 2].values, code.v, tables[kTables - 1].values))};
+#endif
     const F32 position = to_float(code);
     const I32 within = code & splat(int32_t{15});
     F32 level = lookup(tables[0], within);
@@ -68,6 +75,40 @@ struct LevelTable {
       for (int j = 0; j < dim; j += kLanes) store(values + j, (*this)(load_bytes(codes + j)));
     }
   }
+
+  /// The same in the order of `tile_coordinate`, which takes the fewest instructions.
+  METALHEAD_INLINE void expand_tile_row(const uint8_t* packed, int dim, float* values) const {
+    if constexpr (kBits == 4 || kBits == 2) {
+      constexpr int kParts = 8 / kBits;
+      if (dim < kParts * kLanes) return expand(packed, dim, values);
+      for (int j = 0; j < dim; j += kParts * kLanes) {
+        I32 bytes = load_bytes(packed + j / kParts);
+        METALHEAD_UNROLL
+        for (int part = 0; part < kParts; ++part) {
+          store(values + j + part * kLanes, lookup_low_bits(bytes));
+          bytes = shift_right<kBits>(bytes);
+        }
+      }
+    } else {
+      expand(packed, dim, values);
+    }
+  }
+
+ private:
+  /// The level of the low 4 bits of each lane; the table repeats where a code has fewer.
+  METALHEAD_INLINE F32 lookup_low_bits(I32 x) const {
+    // The wide lookups ignore higher bits by themselves.
+    if constexpr (kLanes >= 8) return lookup(tables[0], x);
+    return lookup(tables[0], x & splat(int32_t{15}));
+  }
 };
+
+/// The coordinate that stands at `position` of a row that `expand_tile_row` wrote.
+METALHEAD_INLINE int tile_coordinate(int bits, int dim, int position) {
+  const int parts = bits == 4 ? 2 : bits == 2 ? 4 : 1;
+  if (parts == 1 || dim < parts * kLanes) return position;
+  const int block = position / (parts * kLanes), within = position % (parts * kLanes);
+  return block * parts * kLanes + within % kLanes * parts + within / kLanes;
+}
 
 }  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE

@@ -22,6 +22,9 @@ constexpr int packed_bytes(int bits, int dim) { return dim * bits / 8; }
 /// Eight codes of `kWidth` bits, one a byte, to `kWidth` bytes in the low end of the result.
 template <int kWidth>
 METALHEAD_INLINE uint64_t gather_bits(uint64_t x) {
+#ifdef __BMI2__
+  return _pext_u64(x, 0x0101010101010101u * ((1u << kWidth) - 1u));
+#endif
   if constexpr (kWidth == 1) {
     x = (x | x >> 7) & 0x0003000300030003u;
     x = (x | x >> 14) & 0x0000000f0000000fu;
@@ -42,6 +45,9 @@ METALHEAD_INLINE uint64_t gather_bits(uint64_t x) {
 /// The inverse of `gather_bits`.
 template <int kWidth>
 METALHEAD_INLINE uint64_t scatter_bits(uint64_t x) {
+#ifdef __BMI2__
+  return _pdep_u64(x, 0x0101010101010101u * ((1u << kWidth) - 1u));
+#endif
   if constexpr (kWidth == 1) {
     x = (x | x << 28) & 0x0000000f0000000fu;
     x = (x | x << 14) & 0x0003000300030003u;
