@@ -5,6 +5,7 @@
 #include "bindings/attention_call.h"
 #include "bindings/device.h"
 #include "bindings/numpy_access.h"
+#include "bindings/turboquant.h"
 #include "core/error.h"
 
 namespace nb = nanobind;
@@ -37,4 +38,5 @@ NB_MODULE(_core, module) {
   metalhead::python::bind_device(module);
   metalhead::python::bind_array(module);
   metalhead::python::bind_attention(module);
+  metalhead::python::bind_turboquant(module);
 }

@@ -8,6 +8,7 @@
 #include "ops/attention.h"
 #include "ops/attention_plan.h"
 #include "ops/checks.h"
+#include "ops/tq_attention.h"
 
 namespace metalhead {
 
@@ -162,6 +163,7 @@ void check_per_sequence(const char* op, const char* word, const Tensor& tensor, 
 }  // namespace
 
 AttentionResultShape check_attention(const AttentionArguments& a) {
+  if (a.key_format.packed() || a.value_format.packed()) check_packed_sides(a);
   const Shape s = check_shapes(a);
   check_dtypes(a);
   check_numbers(a);

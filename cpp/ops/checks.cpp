@@ -46,6 +46,10 @@ void check_out(const char* op, const Tensor& out, std::span<const int64_t> shape
   if (!is_floating(out.dtype)) {
     throw TypeError(concat(op, ": out must be float32, float16 or bfloat16, got ", name_of(out.dtype)));
   }
+  check_distinct_addresses(op, out);
+}
+
+void check_distinct_addresses(const char* op, const Tensor& out) {
   if (!addresses_are_distinct(out)) {
     throw ValueError(concat(op, ": out must not overlap itself, got strides that repeat addresses"));
   }

@@ -10,4 +10,7 @@ namespace metalhead {
 /// `out` must have exactly this shape, a floating dtype, and no two elements at one address.
 void check_out(const char* op, const Tensor& out, std::span<const int64_t> shape);
 
+/// `out` must have no two elements at one address.
+void check_distinct_addresses(const char* op, const Tensor& out);
+
 }  // namespace metalhead

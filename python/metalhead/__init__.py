@@ -17,6 +17,8 @@ from .device import (
     set_default_device,
     zeros,
 )
+from .kv_cache import KVCache
+from .turboquant import TQFormat, TQTensor, codebook, hadamard, tq_attention, tq_decode, tq_encode
 
 __version__ = _version("metalhead")
 
@@ -24,16 +26,24 @@ __all__ = [
     "Array",
     "Device",
     "DeviceError",
+    "KVCache",
     "KernelError",
+    "TQFormat",
+    "TQTensor",
     "asarray",
+    "codebook",
     "default_device",
     "devices",
     "empty",
     "flash_attn_vec",
+    "hadamard",
     "info",
     "merge_attention",
     "sdpa",
     "sdpa_sliding",
     "set_default_device",
+    "tq_attention",
+    "tq_decode",
+    "tq_encode",
     "zeros",
 ]

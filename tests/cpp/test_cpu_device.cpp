@@ -39,16 +39,21 @@ void add_one_through_scratch(const Launch& launch, uint64_t begin, uint64_t end,
   std::memcpy(data, tile, bytes);
 }
 
-void record_thread(const Launch& launch, uint64_t begin, uint64_t end, Scratch&) {
-  auto* const threads = launch.data<std::thread::id>(0);
-  for (uint64_t group = begin; group < end; ++group) threads[group] = std::this_thread::get_id();
+struct Call {
+  uint64_t begin = 0;
+  uint64_t end = 0;
+  std::thread::id thread;
+};
+
+void record_call(const Launch& launch, uint64_t begin, uint64_t end, Scratch&) {
+  launch.data<Call>(0)[begin] = {begin, end, std::this_thread::get_id()};
 }
 
 void fail(const Launch&, uint64_t, uint64_t, Scratch&) { throw MemoryError("the kernel's error"); }
 
 constexpr KernelEntry kEntries[] = {{"add_value", add_value},
                                     {"add_one_through_scratch", add_one_through_scratch},
-                                    {"record_thread", record_thread},
+                                    {"record_call", record_call},
                                     {"fail", fail}};
 constexpr KernelTable kTable{"test-isa", kEntries};
 
@@ -98,9 +103,12 @@ TEST(CpuDeviceTest, LaunchHasFinishedWhenItReturns) {
 
 TEST(CpuDeviceTest, SmallLaunchesStayOnTheCallingThread) {
   const auto device = make_cpu_device(kTable, 4);
-  std::vector<std::thread::id> threads(64);
-  device->launch(make_launch("record_thread", threads, 1000));
-  EXPECT_EQ(std::set(threads.begin(), threads.end()), std::set{std::this_thread::get_id()});
+  std::vector<Call> calls(64);
+  device->launch(make_launch("record_call", calls, 1000));
+  EXPECT_EQ(calls[0].end, 64u) << "one call takes all groups";
+  EXPECT_EQ(calls[0].thread, std::this_thread::get_id());
+  device->launch(make_launch("record_call", calls, kLarge));
+  EXPECT_EQ(calls[0].end, 1u) << "groups of a large launch are shared out";
 }
 
 TEST(CpuDeviceTest, EmptyGridRunsNothing) {

@@ -144,7 +144,8 @@ def test_threads_from_the_environment():
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("METALHEAD_NUM_THREADS", "0"), ("METALHEAD_NUM_THREADS", "many"), ("METALHEAD_DEVICE", "nope")],
+    [("METALHEAD_NUM_THREADS", "0"), ("METALHEAD_NUM_THREADS", "many"), ("METALHEAD_DEVICE", "nope")]
+    + [("METALHEAD_CPU_ISA", ""), ("METALHEAD_POOL_LIMIT_MB", "-1")],
 )
 def test_settings_that_make_no_sense(variable, value):
     done = run_with(variable, value)

@@ -9,6 +9,9 @@ constexpr KernelEntry kEntries[] = {
     {"flash_attn_vec", flash_attn_vec},
     {"flash_attn_vec_reduce", flash_attn_vec_reduce},
     {"store_partial", store_partial},
+    {"tq_encode", tq_encode},
+    {"tq_decode", tq_decode},
+    {"hadamard", hadamard},
 };
 
 constexpr KernelTable kTable{METALHEAD_ISA_NAME, kEntries};

@@ -9,6 +9,9 @@ void sdpa(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch);
 void flash_attn_vec(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch);
 void flash_attn_vec_reduce(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch);
 void store_partial(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch);
+void tq_encode(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch);
+void tq_decode(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch);
+void hadamard(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch);
 
 const KernelTable& kernel_table();
 
