@@ -59,7 +59,7 @@ void rotate_query(const RowGroup& group, float* query) {
   if (view.rotate_query) hadamard_row(query, dim, view.params->key_signs, false);
   if (view.packed_key.bits == 0) return;
   __builtin_memcpy(group.tile, query, static_cast<size_t>(dim) * sizeof(float));
-  to_tile_order(view.packed_key.bits, dim, group.tile, query);
+  to_field_order(view.packed_key.bits, dim, group.tile, query);
 }
 
 /// Brings a row of sums back to the natural order of coordinates.
@@ -67,7 +67,7 @@ void restore_order(const RowGroup& group, float* sums) {
   const int bits = group.view->packed_value.bits, dim = group.view->params->value_dim;
   if (bits == 0) return;
   __builtin_memcpy(group.tile, sums, static_cast<size_t>(dim) * sizeof(float));
-  from_tile_order(bits, dim, group.tile, sums);
+  from_field_order(bits, dim, group.tile, sums);
 }
 
 void begin_rows(const RowGroup& group) {
@@ -132,14 +132,60 @@ void apply_norms(const RowGroup& group, const PackedSide& side, int dim, const S
   }
 }
 
+/// More rows than this share an expanded tile; fewer take the codes straight into registers.
+constexpr int kMaxRowsInRegisters = 4;
+
+template <int kBits, int kParts>
+void score_packed_keys(const RowGroup& group, const StoredRows& keys, int dim) {
+  if (group.rows > kMaxRowsInRegisters) {
+    RowGroup part = group;
+    for_each_expanded_tile<kBits, kParts>(keys, dim, group.tile, [&](const StoredRows& tile, int first) {
+      part.scores = group.scores + first;
+      score_block<float>(part, tile, {});
+    });
+    return;
+  }
+  const int rows = tile_rows(group.rows);
+  if (rows == 4) dot_packed_rows<kBits, kParts, 4>(group.query, group.query_stride, dim, keys, group.scores, group.block_keys);
+  if (rows == 2) dot_packed_rows<kBits, kParts, 2>(group.query, group.query_stride, dim, keys, group.scores, group.block_keys);
+  if (rows == 1) dot_packed_rows<kBits, kParts, 1>(group.query, group.query_stride, dim, keys, group.scores, group.block_keys);
+}
+
+template <int kBits, int kParts>
+void add_packed_values(const RowGroup& group, const StoredRows& values, int dim) {
+  if (group.rows > kMaxRowsInRegisters) {
+    RowGroup part = group;
+    for_each_expanded_tile<kBits, kParts>(values, dim, group.tile, [&](const StoredRows& tile, int first) {
+      part.scores = group.scores + first;
+      add_block<float>(part, tile, {});
+    });
+    return;
+  }
+  const int rows = tile_rows(group.rows);
+  if (rows == 4) add_packed_rows<kBits, kParts, 4>(group.scores, group.block_keys, values, dim, group.sums, group.sums_stride);
+  if (rows == 2) add_packed_rows<kBits, kParts, 2>(group.scores, group.block_keys, values, dim, group.sums, group.sums_stride);
+  if (rows == 1) add_packed_rows<kBits, kParts, 1>(group.scores, group.block_keys, values, dim, group.sums, group.sums_stride);
+}
+
+/// Calls `use` with the number of codes in a lane as a compile-time constant.
+template <int kBits, class Use>
+METALHEAD_INLINE void with_codes_per_lane(int dim, const Use& use) {
+  constexpr int kLeast = codes_per_lane(kBits, 32);
+  const int parts = codes_per_lane(kBits, dim);
+  if constexpr (kLeast <= 1 && kBits == 8) return use.template operator()<1>();
+  if constexpr (kLeast <= 2 && kBits != 8) {
+    if (parts == 2) return use.template operator()<2>();
+  }
+  if constexpr (kLeast <= 4 && kBits != 8) {
+    if (parts == 4) return use.template operator()<4>();
+  }
+  if constexpr (kBits != 8) return use.template operator()<8>();
+}
+
 template <int kBits>
 void score_packed_block(const RowGroup& group, const StoredRows& keys, Prefetch /*ahead*/) {
   const int dim = group.view->params->head_dim;
-  RowGroup part = group;
-  for_each_expanded_tile<kBits>(keys, dim, group.tile, [&](const StoredRows& tile, int first) {
-    part.scores = group.scores + first;
-    score_block<float>(part, tile, {});
-  });
+  with_codes_per_lane<kBits>(dim, [&]<int kParts>() { score_packed_keys<kBits, kParts>(group, keys, dim); });
   apply_norms(group, group.view->packed_key, dim, keys);
 }
 
@@ -147,11 +193,7 @@ template <int kBits>
 void add_packed_block(const RowGroup& group, const StoredRows& values, Prefetch /*ahead*/) {
   const int dim = group.view->params->value_dim;
   apply_norms(group, group.view->packed_value, dim, values);
-  RowGroup part = group;
-  for_each_expanded_tile<kBits>(values, dim, group.tile, [&](const StoredRows& tile, int first) {
-    part.scores = group.scores + first;
-    add_block<float>(part, tile, {});
-  });
+  with_codes_per_lane<kBits>(dim, [&]<int kParts>() { add_packed_values<kBits, kParts>(group, values, dim); });
 }
 
 using BlockFunction = void (*)(const RowGroup& group, const StoredRows& rows, Prefetch ahead);

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 
-#include "devices/cpu/kernels/gemm_tile.h"
 #include "devices/cpu/kernels/simd.h"
 #include "devices/cpu/kernels/tq_planes.h"
 #include "devices/cpu/kernels/tq_rotation.h"
@@ -51,9 +50,9 @@ struct LevelTable {
 #ifdef __AVX512F__
     const __m512 low = _mm512_permutex2var_ps(tables[0].values, code.v, tables[1].values);
     if constexpr (kBits == 5) return {low};
-    const __mmask16 is_high = _mm512_test_epi32_mask(code.v, _mm512_set1_epi32(32));
-    return {_mm512_mask_mov_ps(low, is_high, _mm512_permutex2var_ps(tables[kTables - 2].values, code.v, tables[kTables - 1].values))};
-#endif
+    const __m512 high = _mm512_permutex2var_ps(tables[kTables - 2].values, code.v, tables[kTables - 1].values);
+    return {_mm512_mask_mov_ps(low, _mm512_test_epi32_mask(code.v, _mm512_set1_epi32(32)), high)};
+#else
     const F32 position = to_float(code);
     const I32 within = code & splat(int32_t{15});
     F32 level = lookup(tables[0], within);
@@ -61,6 +60,15 @@ struct LevelTable {
       level = select_less(position, splat(static_cast<float>(16 * i) - 0.5f), level, lookup(tables[i], within));
     }
     return level;
+#endif
+  }
+
+  /// The same where bits above the code may be set.
+  METALHEAD_INLINE F32 of_low_bits(I32 code) const {
+    // Wide lookups ignore those bits, and small codebooks repeat in their table.
+    constexpr bool kIgnored = kLanes == 16 || (kLanes == 8 && kBits <= 4) || kBits == 8;
+    if constexpr (kIgnored) return (*this)(code);
+    return (*this)(code & splat(int32_t{(1 << kBits) - 1}));
   }
 
   /// One packed vector to float32 levels `[dim]`.
@@ -75,40 +83,6 @@ struct LevelTable {
       for (int j = 0; j < dim; j += kLanes) store(values + j, (*this)(load_bytes(codes + j)));
     }
   }
-
-  /// The same in the order of `tile_coordinate`, which takes the fewest instructions.
-  METALHEAD_INLINE void expand_tile_row(const uint8_t* packed, int dim, float* values) const {
-    if constexpr (kBits == 4 || kBits == 2) {
-      constexpr int kParts = 8 / kBits;
-      if (dim < kParts * kLanes) return expand(packed, dim, values);
-      for (int j = 0; j < dim; j += kParts * kLanes) {
-        I32 bytes = load_bytes(packed + j / kParts);
-        METALHEAD_UNROLL
-        for (int part = 0; part < kParts; ++part) {
-          store(values + j + part * kLanes, lookup_low_bits(bytes));
-          bytes = shift_right<kBits>(bytes);
-        }
-      }
-    } else {
-      expand(packed, dim, values);
-    }
-  }
-
- private:
-  /// The level of the low 4 bits of each lane; the table repeats where a code has fewer.
-  METALHEAD_INLINE F32 lookup_low_bits(I32 x) const {
-    // The wide lookups ignore higher bits by themselves.
-    if constexpr (kLanes >= 8) return lookup(tables[0], x);
-    return lookup(tables[0], x & splat(int32_t{15}));
-  }
 };
-
-/// The coordinate that stands at `position` of a row that `expand_tile_row` wrote.
-METALHEAD_INLINE int tile_coordinate(int bits, int dim, int position) {
-  const int parts = bits == 4 ? 2 : bits == 2 ? 4 : 1;
-  if (parts == 1 || dim < parts * kLanes) return position;
-  const int block = position / (parts * kLanes), within = position % (parts * kLanes);
-  return block * parts * kLanes + within % kLanes * parts + within / kLanes;
-}
 
 }  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE
