@@ -20,9 +20,10 @@ struct RowGroup {
   int rows;
   int block_keys;
   int64_t query_stride, sums_stride;  ///< floats between rows
-  float* query;                       ///< [rows][query_stride], scaled
+  float* query;                       ///< [rows][query_stride]
   float* sums;                        ///< [rows][sums_stride]
-  RowStats* stats;                    ///< [rows]
+  float* maxima;                      ///< [rows in whole vectors]
+  float* totals;                      ///< [rows in whole vectors]: sums of weights
   float* scores;                      ///< [rows][block_keys]
 };
 
@@ -33,14 +34,16 @@ void allocate(RowGroup& group, Scratch& scratch) {
   group.block_keys = static_cast<int>(larger(kMinBlockKeys, smaller(kMaxBlockKeys, keys / 16 * 16)));
   group.query_stride = round_up(params.head_dim, 16);
   group.sums_stride = round_up(params.value_dim, 16);
-  const int64_t rows = round_up(group.rows, 4);
+  const int64_t rows = round_up(group.rows, 16);
   ScratchLayout layout;
   const int64_t query = layout.add(rows * group.query_stride), sums = layout.add(rows * group.sums_stride);
-  const int64_t stats = layout.add(rows * 2), scores = layout.add(rows * group.block_keys);
+  const int64_t maxima = layout.add(rows), totals = layout.add(rows);
+  const int64_t scores = layout.add(rows * group.block_keys);
   float* memory = layout.reserve(scratch);
   group.query = memory + query;
   group.sums = memory + sums;
-  group.stats = reinterpret_cast<RowStats*>(memory + stats);
+  group.maxima = memory + maxima;
+  group.totals = memory + totals;
   group.scores = memory + scores;
 }
 
@@ -51,8 +54,11 @@ void begin_rows(const RowGroup& group) {
   for (int r = 0; r < group.rows; ++r) {
     const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
     load_row(group.query + r * group.query_stride, query_address(view, row), view.query_dtype,
-             view.params->head_dim, group.query_stride, view.params->scale);
-    group.stats[r] = RowStats{};
+             view.params->head_dim, group.query_stride, 1.0f);
+  }
+  for (int64_t r = 0; r < round_up(group.rows, 16); ++r) {
+    group.maxima[r] = kMinusInfinity;
+    group.totals[r] = 0.0f;
   }
   for (int64_t r = group.rows; r < padded_rows; ++r) {
     __builtin_memset(group.query + r * group.query_stride, 0,
@@ -66,13 +72,17 @@ METALHEAD_INLINE int tile_rows(int rows_left) { return rows_left > 2 ? 4 : rows_
 template <class T>
 void score_block(const RowGroup& group, const StoredRows& keys, Prefetch ahead) {
   const int64_t head_dim = group.view->params->head_dim;
+  const float scale = group.view->params->scale;
   for (int r = 0; r < group.rows;) {
     const float* query = group.query + r * group.query_stride;
     float* scores = group.scores + r * group.block_keys;
     const int rows = tile_rows(group.rows - r);
-    if (rows == 4) dot_rows<T, 4>(query, group.query_stride, head_dim, keys, scores, group.block_keys, ahead);
-    if (rows == 2) dot_rows<T, 2>(query, group.query_stride, head_dim, keys, scores, group.block_keys, ahead);
-    if (rows == 1) dot_rows<T, 1>(query, group.query_stride, head_dim, keys, scores, group.block_keys, ahead);
+    if (rows == 4)
+      dot_rows<T, 4>(query, group.query_stride, head_dim, keys, scale, scores, group.block_keys, ahead);
+    if (rows == 2)
+      dot_rows<T, 2>(query, group.query_stride, head_dim, keys, scale, scores, group.block_keys, ahead);
+    if (rows == 1)
+      dot_rows<T, 1>(query, group.query_stride, head_dim, keys, scale, scores, group.block_keys, ahead);
     ahead.data = nullptr;
     r += rows;
   }
@@ -117,10 +127,17 @@ METALHEAD_INLINE void scale_row(float* row, int64_t count, float factor) {
 void weigh_block(const RowGroup& group, int64_t first_key, int count) {
   for (int r = 0; r < group.rows; ++r) {
     const QueryRow row = query_row_of(*group.view, group.sequence, group.kv_head, r);
-    float* scores = group.scores + r * group.block_keys;
-    finish_scores(*group.view, row, scores, 0, count, first_key);
-    const float shrink = softmax_step(scores, 0, count, group.stats[r]);
-    if (shrink != 1.0f) scale_row(group.sums + r * group.sums_stride, group.sums_stride, shrink);
+    finish_scores(*group.view, row, group.scores + r * group.block_keys, 0, count, first_key);
+  }
+  alignas(64) float shrink[kLanes];
+  for (int first = 0; first < group.rows; first += kLanes) {
+    const int rows = static_cast<int>(smaller(kLanes, group.rows - first));
+    softmax_step(group.scores + first * group.block_keys, group.block_keys, rows, 0, count,
+                 group.maxima + first, group.totals + first, shrink);
+    for (int r = 0; r < rows; ++r) {
+      if (shrink[r] != 1.0f)
+        scale_row(group.sums + (first + r) * group.sums_stride, group.sums_stride, shrink[r]);
+    }
   }
 }
 
@@ -172,9 +189,9 @@ void write_partials(const RowGroup& group, int64_t split) {
   for (int r = 0; r < group.rows; ++r) {
     const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
     const int64_t slot = contiguous_index(view, row) * view.params->splits + split;
-    view.partial_stats[2 * slot] = group.stats[r].maximum;
-    view.partial_stats[2 * slot + 1] = group.stats[r].sum;
-    if (group.stats[r].sum != 0.0f) {
+    view.partial_stats[2 * slot] = group.maxima[r];
+    view.partial_stats[2 * slot + 1] = group.totals[r];
+    if (group.totals[r] != 0.0f) {
       store_row(view.partial_out + slot * value_dim, group.sums + r * group.sums_stride, value_dim, 1.0f);
     }
   }
@@ -183,7 +200,7 @@ void write_partials(const RowGroup& group, int64_t split) {
 void write_rows(const RowGroup& group) {
   for (int r = 0; r < group.rows; ++r) {
     const QueryRow row = query_row_of(*group.view, group.sequence, group.kv_head, r);
-    write_row(*group.view, row, group.sums + r * group.sums_stride, group.stats[r]);
+    write_row(*group.view, row, group.sums + r * group.sums_stride, {group.maxima[r], group.totals[r]});
   }
 }
 
