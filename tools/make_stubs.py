@@ -17,7 +17,7 @@ def generate() -> str:
     core = importlib.import_module("metalhead._core")
     generator = StubGen(module=core, quiet=True)
     generator.put(core)
-    return str(generator.get())
+    return f"from typing import Any\n\nimport numpy\nfrom numpy.typing import NDArray\n\n{generator.get()}"
 
 
 def main() -> int:

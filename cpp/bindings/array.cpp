@@ -10,8 +10,10 @@
 
 #include "bindings/copy.h"
 #include "bindings/device.h"
+#include "bindings/gil.h"
 #include "bindings/numpy_access.h"
 #include "bindings/operand.h"
+#include "bindings/scalars.h"
 #include "core/error.h"
 #include "devices/device_registry.h"
 
@@ -42,7 +44,7 @@ nb::tuple strides_in_bytes(const Array& array) {
 nb::object to_numpy(nb::handle_t<Array> self) {
   const Array& array = *nb::inst_ptr<Array>(self);
   {
-    const nb::gil_scoped_release nogil;
+    const GilRelease nogil;
     array.device().wait();
   }
   return numpy_view(array.tensor, self);
@@ -181,9 +183,9 @@ std::string representation(const Array& array) {
 std::vector<int64_t> shape_from_python(nb::handle shape) {
   std::vector<int64_t> sizes;
   if (PyIndex_Check(shape.ptr())) {
-    sizes.push_back(nb::cast<int64_t>(shape));
+    sizes.push_back(int_argument("Array", "shape", shape));
   } else {
-    sizes = nb::cast<std::vector<int64_t>>(shape);
+    for (nb::handle size : nb::iter(shape)) sizes.push_back(int_argument("Array", "shape", size));
   }
   return sizes;
 }
@@ -230,10 +232,13 @@ void bind_array(nb::module_& module) {
       "Made by `empty`, `zeros`, `asarray` and by operations on arrays. Indexing with integers, slices and\n"
       "an ellipsis gives a view.")
       .def_prop_ro(
-          "shape", [](const Array& a) { return to_tuple(shape_of(a.tensor)); }, "Sizes of the axes.")
-      .def_prop_ro("strides", &strides_in_bytes, "Bytes between neighbours along each axis, as in NumPy.")
+          "shape", [](const Array& a) { return to_tuple(shape_of(a.tensor)); },
+          nb::sig("def shape(self) -> tuple[int, ...]"), "Sizes of the axes.")
+      .def_prop_ro("strides", &strides_in_bytes, nb::sig("def strides(self) -> tuple[int, ...]"),
+                   "Bytes between neighbours along each axis, as in NumPy.")
       .def_prop_ro(
-          "dtype", [](const Array& a) { return numpy_dtype(a.tensor.dtype); }, "The NumPy dtype.")
+          "dtype", [](const Array& a) { return numpy_dtype(a.tensor.dtype); },
+          nb::sig("def dtype(self) -> numpy.dtype[Any]"), "The NumPy dtype.")
       .def_prop_ro(
           "ndim", [](const Array& a) { return a.tensor.rank; }, "Number of axes.")
       .def_prop_ro(
@@ -244,15 +249,17 @@ void bind_array(nb::module_& module) {
       .def_prop_ro(
           "device", [](const Array& a) { return DeviceHandle{&a.device()}; },
           "The device that holds the memory.")
-      .def("numpy", &to_numpy, "A NumPy view of the memory; waits for pending work first.")
-      .def("__array__", &dunder_array, nb::arg("dtype").none() = nb::none(),
-           nb::arg("copy").none() = nb::none())
+      .def("numpy", &to_numpy, nb::sig("def numpy(self) -> NDArray[Any]"),
+           "A NumPy view of the memory; waits for pending work first.")
+      .def("__array__", &dunder_array,
+           nb::sig("def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]"),
+           nb::arg("dtype").none() = nb::none(), nb::arg("copy").none() = nb::none())
       .def("__dlpack__", &to_dlpack, nb::kw_only(), nb::arg("stream").none() = nb::none(),
            nb::arg("max_version").none() = nb::none(), nb::arg("dl_device").none() = nb::none(),
            nb::arg("copy").none() = nb::none(), "The memory as a DLPack capsule, after pending work.")
       .def(
           "__dlpack_device__", [](const Array&) { return nb::make_tuple(kDlpackCpu, 0); },
-          "DLPack's name for the CPU.")
+          nb::sig("def __dlpack_device__(self) -> tuple[int, int]"), "DLPack's name for the CPU.")
       .def("__getitem__", &view_of, nb::arg("key"))
       .def("__len__",
            [](const Array& a) {
@@ -262,8 +269,9 @@ void bind_array(nb::module_& module) {
       .def("__repr__", &representation);
   module.def(
       "numpy_dtype", [](nb::handle dtype) { return numpy_dtype(dtype_from_python(dtype)); },
-      nb::arg("dtype"));
-  module.def("numpy_from_dlpack", &numpy_from_dlpack, nb::arg("object"));
+      nb::sig("def numpy_dtype(dtype: object) -> numpy.dtype[Any]"), nb::arg("dtype"));
+  module.def("numpy_from_dlpack", &numpy_from_dlpack,
+             nb::sig("def numpy_from_dlpack(object: object) -> NDArray[Any]"), nb::arg("object"));
   module.def("empty", &empty, nb::arg("shape"), nb::arg("dtype"), nb::arg("device").none() = nb::none());
 }
 

@@ -1,9 +1,12 @@
 #include <nanobind/stl/string.h>
 
+#include <array>
+#include <optional>
 #include <vector>
 
 #include "bindings/attention_call.h"
 #include "bindings/device.h"
+#include "bindings/gil.h"
 #include "bindings/operand.h"
 #include "bindings/scalars.h"
 #include "core/error.h"
@@ -40,17 +43,17 @@ WindowSize read_window(const char* op, nb::handle object) {
   return window;
 }
 
-/// Every array of one call, kept alive until the call has finished.
+/// Every array of one call, kept alive until the call has finished; only those given are constructed.
 struct Operands {
-  Operand query, key, value, key_norms, value_norms, mask, alibi_slopes, sinks;
-  nb::object kv_lengths, ring_starts, slopes_owner, sinks_owner;
+  std::array<std::optional<Operand>, 8> inputs;
+  size_t count = 0;
+  nb::object kv_lengths, ring_starts;
   bool needs_wait = false;
 
-  void read(Operand& into, Tensor& tensor, const char* op, const char* name, nb::handle object,
-            Device& device) {
-    into = Operand::input(op, name, object, device);
-    tensor = into.tensor();
-    needs_wait = needs_wait || into.needs_wait();
+  void read(Tensor& tensor, const char* op, const char* name, nb::handle object, Device& device) {
+    const Operand& operand = inputs[count++].emplace(Operand::input(op, name, object, device));
+    tensor = operand.tensor();
+    needs_wait = needs_wait || operand.needs_wait();
   }
 };
 
@@ -67,21 +70,20 @@ void read_scalars(AttentionArguments& a, const AttentionKeywords& k) {
 
 void read_operands(AttentionArguments& a, Operands& o, nb::handle query, const CacheSide& key,
                    const CacheSide& value, const AttentionKeywords& k, Device& device) {
-  o.read(o.query, a.query, a.op, "q", query, device);
-  o.read(o.key, a.key, a.op, "k", key.array, device);
-  o.read(o.value, a.value, a.op, "v", value.array, device);
+  o.read(a.query, a.op, "q", query, device);
+  o.read(a.key, a.op, "k", key.array, device);
+  o.read(a.value, a.op, "v", value.array, device);
   a.key_format = key.format;
   a.value_format = value.format;
-  if (given(key.norms)) o.read(o.key_norms, a.key_norms, a.op, "k's norms", key.norms, device);
-  if (given(value.norms)) o.read(o.value_norms, a.value_norms, a.op, "v's norms", value.norms, device);
-  if (given(k.mask)) o.read(o.mask, a.mask, a.op, "mask", k.mask, device);
+  if (given(key.norms)) o.read(a.key_norms, a.op, "k's norms", key.norms, device);
+  if (given(value.norms)) o.read(a.value_norms, a.op, "v's norms", value.norms, device);
+  if (given(k.mask)) o.read(a.mask, a.op, "mask", k.mask, device);
   if (given(k.alibi_slopes)) {
-    o.slopes_owner = float32_vector(a.op, "alibi_slopes", k.alibi_slopes);
-    o.read(o.alibi_slopes, a.alibi_slopes, a.op, "alibi_slopes", o.slopes_owner, device);
+    o.read(a.alibi_slopes, a.op, "alibi_slopes", float32_vector(a.op, "alibi_slopes", k.alibi_slopes),
+           device);
   }
   if (given(k.sinks)) {
-    o.sinks_owner = float32_vector(a.op, "sinks", k.sinks);
-    o.read(o.sinks, a.sinks, a.op, "sinks", o.sinks_owner, device);
+    o.read(a.sinks, a.op, "sinks", float32_vector(a.op, "sinks", k.sinks), device);
   }
   if (given(k.kv_lengths)) a.kv_lengths = int32_vector(a.op, "kv_lengths", k.kv_lengths, o.kv_lengths);
   if (given(k.ring_start)) {
@@ -99,7 +101,7 @@ void run_without_gil(uint64_t cost, Run&& run) {
     run();
     return;
   }
-  const nb::gil_scoped_release nogil;
+  const GilRelease nogil;
   run();
 }
 
@@ -125,21 +127,17 @@ nb::object attend(const char* op, nb::handle query, const CacheSide& key, const 
   read_operands(a, operands, query, key, value, k, device);
   const AttentionResultShape shape = check_attention(a);
 
-  Operand out;
-  if (given(k.out)) {
-    out = Operand::output(op, k.out, device);
-    a.out = out.tensor();
-    check_attention_out(a, shape);
-  } else {
-    out = Operand::result(kind, {shape.shape.data(), static_cast<size_t>(shape.rank)}, a.query.dtype, device);
-    a.out = out.tensor();
-  }
-  Operand lse;
+  Operand out = given(k.out) ? Operand::output(op, k.out, device)
+                             : Operand::result(kind, {shape.shape.data(), static_cast<size_t>(shape.rank)},
+                                               a.query.dtype, device);
+  a.out = out.tensor();
+  if (given(k.out)) check_attention_out(a, shape);
+  std::optional<Operand> lse;
+  bool wait = operands.needs_wait || out.needs_wait();
   if (return_lse) {
-    lse = Operand::result(kind, lse_shape(shape), DType::kFloat32, device);
-    a.lse = lse.tensor();
+    a.lse = lse.emplace(Operand::result(kind, lse_shape(shape), DType::kFloat32, device)).tensor();
+    wait = wait || lse->needs_wait();
   }
-  const bool wait = operands.needs_wait || out.needs_wait() || lse.needs_wait();
   run_without_gil(attention_cost(a), [&] {
     run_attention(device, a);
     if (wait) device.wait();
@@ -147,7 +145,7 @@ nb::object attend(const char* op, nb::handle query, const CacheSide& key, const 
   out.finish();
   nb::object result = out.to_python(kind, query);
   if (!return_lse) return result;
-  return nb::make_tuple(result, lse.to_python(kind, query));
+  return nb::make_tuple(result, lse->to_python(kind, query));
 }
 
 namespace {
@@ -239,21 +237,23 @@ nb::object merge_attention(nb::handle outs, nb::handle lses, nb::handle out, nb:
 }  // namespace
 
 void bind_attention(nb::module_& module) {
-  module.def("sdpa", &sdpa, nb::arg("q"), nb::arg("k"), nb::arg("v"), nb::arg("scale").none(),
-             nb::arg("causal"), nb::arg("window_size").none(), nb::arg("softcap"), nb::arg("mask").none(),
-             nb::arg("alibi_slopes").none(), nb::arg("sinks").none(), nb::arg("kv_lengths").none(),
-             nb::arg("ring_start"), nb::arg("out").none(), nb::arg("return_lse"), nb::arg("device").none());
-  module.def("sdpa_sliding", &sdpa_sliding, nb::arg("q"), nb::arg("k"), nb::arg("v"),
-             nb::arg("window_size").none(), nb::arg("scale").none(), nb::arg("softcap"),
-             nb::arg("sinks").none(), nb::arg("kv_lengths").none(), nb::arg("ring_start"),
-             nb::arg("out").none(), nb::arg("return_lse"), nb::arg("device").none());
-  module.def("flash_attn_vec", &flash_attn_vec, nb::arg("q"), nb::arg("k"), nb::arg("v"),
-             nb::arg("scale").none(), nb::arg("causal"), nb::arg("window_size").none(), nb::arg("softcap"),
-             nb::arg("mask").none(), nb::arg("alibi_slopes").none(), nb::arg("sinks").none(),
-             nb::arg("kv_lengths").none(), nb::arg("ring_start"), nb::arg("out").none(),
-             nb::arg("return_lse"), nb::arg("device").none(), nb::arg("splits").none());
-  module.def("merge_attention", &merge_attention, nb::arg("outs"), nb::arg("lses"), nb::arg("out").none(),
-             nb::arg("return_lse"));
+  module.def("sdpa", &sdpa, nb::arg("q").none(), nb::arg("k").none(), nb::arg("v").none(),
+             nb::arg("scale").none(), nb::arg("causal").none(), nb::arg("window_size").none(),
+             nb::arg("softcap").none(), nb::arg("mask").none(), nb::arg("alibi_slopes").none(),
+             nb::arg("sinks").none(), nb::arg("kv_lengths").none(), nb::arg("ring_start").none(),
+             nb::arg("out").none(), nb::arg("return_lse").none(), nb::arg("device").none());
+  module.def("sdpa_sliding", &sdpa_sliding, nb::arg("q").none(), nb::arg("k").none(), nb::arg("v").none(),
+             nb::arg("window_size").none(), nb::arg("scale").none(), nb::arg("softcap").none(),
+             nb::arg("sinks").none(), nb::arg("kv_lengths").none(), nb::arg("ring_start").none(),
+             nb::arg("out").none(), nb::arg("return_lse").none(), nb::arg("device").none());
+  module.def("flash_attn_vec", &flash_attn_vec, nb::arg("q").none(), nb::arg("k").none(), nb::arg("v").none(),
+             nb::arg("scale").none(), nb::arg("causal").none(), nb::arg("window_size").none(),
+             nb::arg("softcap").none(), nb::arg("mask").none(), nb::arg("alibi_slopes").none(),
+             nb::arg("sinks").none(), nb::arg("kv_lengths").none(), nb::arg("ring_start").none(),
+             nb::arg("out").none(), nb::arg("return_lse").none(), nb::arg("device").none(),
+             nb::arg("splits").none());
+  module.def("merge_attention", &merge_attention, nb::arg("outs").none(), nb::arg("lses").none(),
+             nb::arg("out").none(), nb::arg("return_lse").none());
 }
 
 }  // namespace metalhead::python

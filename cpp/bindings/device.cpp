@@ -1,4 +1,5 @@
 #include "bindings/device.h"
+#include "bindings/gil.h"
 
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
@@ -69,22 +70,24 @@ void bind_device(nb::module_& module) {
           nb::arg("instruction_set").none() = nb::none())
       .def_prop_ro(
           "name", [](const DeviceHandle& h) { return h.device->name(); }, "The device's name.")
-      .def("info", &info_of, "Facts about the device, as texts by name.")
+      .def("info", &info_of, nb::sig("def info(self) -> dict[str, str]"),
+           "Facts about the device, as texts by name.")
       .def(
           "synchronize",
           [](const DeviceHandle& h) {
-            const nb::gil_scoped_release nogil;
+            const GilRelease nogil;
             h.device->wait();
           },
           "Waits until all work given to the device has finished; raises the first error among it.")
       .def(
           "warm_up",
           [](const DeviceHandle& h) {
-            const nb::gil_scoped_release nogil;
+            const GilRelease nogil;
             h.device->warm_up();
           },
           "Starts threads and compiles pipelines that first calls would otherwise wait for.")
-      .def("pool_stats", &statistics_of, "Bytes and counts of the device's buffer pool.")
+      .def("pool_stats", &statistics_of, nb::sig("def pool_stats(self) -> dict[str, int]"),
+           "Bytes and counts of the device's buffer pool.")
       .def(
           "set_pool_limit", [](const DeviceHandle& h, uint64_t bytes) { h.device->set_pool_limit(bytes); },
           nb::arg("bytes"), "Bounds how many bytes of freed buffers are kept for reuse.")
@@ -93,7 +96,7 @@ void bind_device(nb::module_& module) {
           "Gives cached buffers back to the system.")
       .def(
           "__eq__", [](const DeviceHandle& a, const DeviceHandle& b) { return a.device == b.device; },
-          nb::is_operator())
+          nb::is_operator(), nb::sig("def __eq__(self, other: object) -> bool"))
       .def("__hash__", [](const DeviceHandle& h) { return reinterpret_cast<intptr_t>(h.device); })
       .def("__repr__",
            [](const DeviceHandle& h) { return concat("metalhead.Device('", h.device->name(), "')"); });

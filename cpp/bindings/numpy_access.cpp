@@ -82,6 +82,8 @@ void import_numpy() {
 
 bool is_numpy(nb::handle object) { return PyArray_Check(object.ptr()); }
 
+bool is_numpy_bool(nb::handle object) { return PyArray_IsScalar(object.ptr(), Bool); }
+
 bool is_read_only(nb::handle array) { return !PyArray_ISWRITEABLE(as_array(array)); }
 
 NumpyLayout describe_numpy(nb::handle object, Tensor& tensor) {
@@ -94,15 +96,20 @@ NumpyLayout describe_numpy(nb::handle object, Tensor& tensor) {
   const npy_intp* strides = PyArray_STRIDES(array);
   const int64_t item = size_of(tensor.dtype);
   tensor.rank = rank;
-  for (int i = 0; i < rank && PyArray_SIZE(array) > 0; ++i) {
+  bool empty = false;
+  bool usable = true;
+  for (int i = 0; i < rank; ++i) {
     const size_t axis = static_cast<size_t>(i);
-    if (shape[i] > 1 && (strides[i] < 0 || strides[i] % item != 0)) return NumpyLayout::kNeedsCopy;
+    const bool stepped = shape[i] > 1;
+    usable = usable && (!stepped || (strides[i] >= 0 && strides[i] % item == 0));
+    empty = empty || shape[i] == 0;
     tensor.shape[axis] = shape[i];
-    tensor.strides[axis] = shape[i] > 1 ? strides[i] / item : 0;
+    tensor.strides[axis] = stepped ? strides[i] / item : 0;
   }
-  if (PyArray_SIZE(array) == 0) {
-    for (int i = 0; i < rank; ++i) tensor.shape[static_cast<size_t>(i)] = shape[i];
+  if (empty) {
     set_contiguous_strides(tensor);  // NumPy's own strides of an empty array mean nothing
+  } else if (!usable) {
+    return NumpyLayout::kNeedsCopy;
   } else if (rank > 0) {
     const size_t last = static_cast<size_t>(rank - 1);
     if (tensor.shape[last] > 1 && tensor.strides[last] != 1) return NumpyLayout::kNeedsCopy;

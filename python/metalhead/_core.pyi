@@ -1,5 +1,11 @@
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
 """The native core of metalhead: devices, arrays and operations."""
 
+import numpy
 
 
 class KernelError(RuntimeError):
@@ -22,7 +28,7 @@ class Device:
     def name(self) -> str:
         """The device's name."""
 
-    def info(self) -> dict:
+    def info(self) -> dict[str, str]:
         """Facts about the device, as texts by name."""
 
     def synchronize(self) -> None:
@@ -35,7 +41,7 @@ class Device:
         Starts threads and compiles pipelines that first calls would otherwise wait for.
         """
 
-    def pool_stats(self) -> dict:
+    def pool_stats(self) -> dict[str, int]:
         """Bytes and counts of the device's buffer pool."""
 
     def set_pool_limit(self, bytes: int) -> None:
@@ -44,7 +50,7 @@ class Device:
     def trim_pool(self) -> None:
         """Gives cached buffers back to the system."""
 
-    def __eq__(self, arg: Device, /) -> bool: ...
+    def __eq__(self, other: object) -> bool: ...
 
     def __hash__(self) -> int: ...
 
@@ -68,15 +74,15 @@ class Array:
     """
 
     @property
-    def shape(self) -> tuple:
+    def shape(self) -> tuple[int, ...]:
         """Sizes of the axes."""
 
     @property
-    def strides(self) -> tuple:
+    def strides(self) -> tuple[int, ...]:
         """Bytes between neighbours along each axis, as in NumPy."""
 
     @property
-    def dtype(self) -> object:
+    def dtype(self) -> numpy.dtype[Any]:
         """The NumPy dtype."""
 
     @property
@@ -95,15 +101,15 @@ class Array:
     def device(self) -> Device:
         """The device that holds the memory."""
 
-    def numpy(self) -> object:
+    def numpy(self) -> NDArray[Any]:
         """A NumPy view of the memory; waits for pending work first."""
 
-    def __array__(self, dtype: object | None = None, copy: object | None = None) -> object: ...
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]: ...
 
     def __dlpack__(self, *, stream: object | None = None, max_version: object | None = None, dl_device: object | None = None, copy: object | None = None) -> object:
         """The memory as a DLPack capsule, after pending work."""
 
-    def __dlpack_device__(self) -> tuple:
+    def __dlpack_device__(self) -> tuple[int, int]:
         """DLPack's name for the CPU."""
 
     def __getitem__(self, key: object) -> Array: ...
@@ -112,16 +118,28 @@ class Array:
 
     def __repr__(self) -> str: ...
 
-def numpy_dtype(dtype: object) -> object: ...
+def numpy_dtype(dtype: object) -> numpy.dtype[Any]: ...
 
-def numpy_from_dlpack(object: object) -> object: ...
+def numpy_from_dlpack(object: object) -> NDArray[Any]: ...
 
 def empty(shape: object, dtype: object, device: object | None = None) -> Array: ...
 
-def sdpa(q: object, k: object, v: object, scale: object | None, causal: object, window_size: object | None, softcap: object, mask: object | None, alibi_slopes: object | None, sinks: object | None, kv_lengths: object | None, ring_start: object, out: object | None, return_lse: object, device: object | None) -> object: ...
+def sdpa(q: object | None, k: object | None, v: object | None, scale: object | None, causal: object | None, window_size: object | None, softcap: object | None, mask: object | None, alibi_slopes: object | None, sinks: object | None, kv_lengths: object | None, ring_start: object | None, out: object | None, return_lse: object | None, device: object | None) -> object: ...
 
-def sdpa_sliding(q: object, k: object, v: object, window_size: object | None, scale: object | None, softcap: object, sinks: object | None, kv_lengths: object | None, ring_start: object, out: object | None, return_lse: object, device: object | None) -> object: ...
+def sdpa_sliding(q: object | None, k: object | None, v: object | None, window_size: object | None, scale: object | None, softcap: object | None, sinks: object | None, kv_lengths: object | None, ring_start: object | None, out: object | None, return_lse: object | None, device: object | None) -> object: ...
 
-def flash_attn_vec(q: object, k: object, v: object, scale: object | None, causal: object, window_size: object | None, softcap: object, mask: object | None, alibi_slopes: object | None, sinks: object | None, kv_lengths: object | None, ring_start: object, out: object | None, return_lse: object, device: object | None, splits: object | None) -> object: ...
+def flash_attn_vec(q: object | None, k: object | None, v: object | None, scale: object | None, causal: object | None, window_size: object | None, softcap: object | None, mask: object | None, alibi_slopes: object | None, sinks: object | None, kv_lengths: object | None, ring_start: object | None, out: object | None, return_lse: object | None, device: object | None, splits: object | None) -> object: ...
 
-def merge_attention(outs: object, lses: object, out: object | None, return_lse: object) -> object: ...
+def merge_attention(outs: object | None, lses: object | None, out: object | None, return_lse: object | None) -> object: ...
+
+def check_format(op: str, format: object) -> None: ...
+
+def tq_encode(x: object, format: object, codes: object | None, norms: object | None, device: object | None) -> object: ...
+
+def tq_decode(codes: object, norms: object, format: object, rotated: object, dtype: object) -> object: ...
+
+def hadamard(x: object, seed: object | None, inverse: object, out: object | None, device: object | None) -> object: ...
+
+def tq_attention(q: object, k: object, k_norms: object | None, k_format: object | None, v: object, v_norms: object | None, v_format: object | None, scale: object | None, causal: object, window_size: object | None, softcap: object, mask: object | None, alibi_slopes: object | None, sinks: object | None, kv_lengths: object | None, ring_start: object, out: object | None, return_lse: object, device: object | None, rotated: object, splits: object | None) -> object: ...
+
+def codebook(bits: object) -> object: ...

@@ -9,7 +9,7 @@ from ._core import Array
 
 
 def like(array: Array, prototype: Any) -> Any:
-    """Return `array` as the library that made `prototype` knows it; an `Array` if that library has no way in."""
+    """Return `array` as the library that made `prototype` knows it, or as it is if that has no way in."""
     library = type(prototype).__module__.partition(".")[0]
     if library == "torch":
         return importlib.import_module("torch").from_dlpack(array)

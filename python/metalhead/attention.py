@@ -48,7 +48,7 @@ def sdpa(
     softcap : float
         Scores become ``softcap * tanh(score / softcap)``; 0 is off.
     mask : array, optional
-        Broadcasts to [B, Hq, Lq, Lk]. bool keeps True and drops False; a floating mask is added to the scores.
+        Broadcasts to [B, Hq, Lq, Lk]. bool keeps True and drops False; a floating mask is added.
     alibi_slopes : array [Hq], optional
         ``slope * (p - j)`` is taken from the score of key j.
     sinks : array [Hq], optional
@@ -155,7 +155,7 @@ def flash_attn_vec(
 
     Notes
     -----
-    Split-KV as in Flash-Decoding; each worker leaves an unnormalised float32 partial with its maximum and sum.
+    Split-KV as in Flash-Decoding; each worker leaves a float32 partial with its maximum and sum.
 
     Examples
     --------
@@ -202,7 +202,10 @@ def merge_attention(
     >>> import numpy as np, metalhead as mh
     >>> rng = np.random.default_rng(0)
     >>> q, k, v = (rng.standard_normal((1, n, 16), dtype=np.float32) for n in (1, 10, 10))
-    >>> parts = [mh.sdpa(q, k[:, s], v[:, s], causal=False, return_lse=True) for s in (slice(0, 4), slice(4, 10))]
+    >>> parts = [
+    ...     mh.sdpa(q, k[:, s], v[:, s], causal=False, return_lse=True)
+    ...     for s in (slice(0, 4), slice(4, 10))
+    ... ]
     >>> joined = mh.merge_attention(*zip(*parts))
     >>> bool(np.allclose(joined, mh.sdpa(q, k, v), atol=1e-6))
     True

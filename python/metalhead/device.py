@@ -82,14 +82,16 @@ def asarray(x: Any, dtype: Any = None, device: Any = None, copy: bool | None = N
     """
     if isinstance(x, Array):
         same_device = device is None or x.device == (Device(device) if isinstance(device, str) else device)
-        same_dtype = dtype is None or x.dtype == np.empty(0, _numpy_dtype(dtype)).dtype
+        same_dtype = dtype is None or x.dtype == _core.numpy_dtype(dtype)
         if same_device and same_dtype and not copy:
             return x
         device = x.device if device is None else device
     if copy is False:
-        raise ValueError("asarray: this needs a copy (another device, dtype or kind of array), but copy=False was given")
+        raise ValueError(
+            "asarray: this needs a copy (another device, dtype or kind of array), but copy=False was given"
+        )
     source = _to_numpy(x)
-    target = _numpy_dtype(dtype) if dtype is not None else source.dtype
+    target = _core.numpy_dtype(dtype) if dtype is not None else source.dtype
     array = _core.empty(source.shape, target, device)
     array.numpy()[...] = source
     return array
@@ -104,12 +106,7 @@ def _to_numpy(x: Any) -> np.ndarray[Any, Any]:
             narrow = {"float64": np.float32, "int64": np.int32}.get(array.dtype.name)
             return array if narrow is None else array.astype(narrow)
         return array
-    array = _core.numpy_from_dlpack(x)
-    return np.asarray(array)
-
-
-def _numpy_dtype(dtype: Any) -> Any:
-    return _core.numpy_dtype(dtype)
+    return _core.numpy_from_dlpack(x)
 
 
 def info() -> dict[str, Any]:

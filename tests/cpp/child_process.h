@@ -14,7 +14,8 @@
 
 /// The thread sanitizer refuses to start threads in a child of a threaded process.
 #ifdef METALHEAD_THREAD_SANITIZER
-#define METALHEAD_SKIP_WHERE_FORK_IS_UNSUPPORTED() GTEST_SKIP() << "no threads after fork under this sanitizer"
+#define METALHEAD_SKIP_WHERE_FORK_IS_UNSUPPORTED() \
+  GTEST_SKIP() << "no threads after fork under this sanitizer"
 #else
 #define METALHEAD_SKIP_WHERE_FORK_IS_UNSUPPORTED() static_cast<void>(0)
 #endif

@@ -1,4 +1,5 @@
-// Tests of the buffer pool against a heap that counts, runs short on request, and knows what is still allocated.
+// Tests of the buffer pool against a heap that counts, runs short on request, and knows what is still
+// allocated.
 #include "core/buffer_pool.h"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,5 @@
-// Tests of the CPU device with kernels of their own: lookup, sharing, memory, callers from many threads, and fork.
+// Tests of the CPU device with kernels of their own: lookup, sharing, memory, callers from many threads, and
+// fork.
 #include "devices/cpu/cpu_device.h"
 
 #include <gtest/gtest.h>
@@ -38,16 +39,22 @@ void add_one_through_scratch(const Launch& launch, uint64_t begin, uint64_t end,
   std::memcpy(data, tile, bytes);
 }
 
-void record_thread(const Launch& launch, uint64_t begin, uint64_t end, Scratch&) {
-  auto* const threads = launch.data<std::thread::id>(0);
-  for (uint64_t group = begin; group < end; ++group) threads[group] = std::this_thread::get_id();
+struct Call {
+  uint64_t begin = 0;
+  uint64_t end = 0;
+  std::thread::id thread;
+};
+
+void record_call(const Launch& launch, uint64_t begin, uint64_t end, Scratch&) {
+  launch.data<Call>(0)[begin] = {begin, end, std::this_thread::get_id()};
 }
 
 void fail(const Launch&, uint64_t, uint64_t, Scratch&) { throw MemoryError("the kernel's error"); }
 
-constexpr KernelEntry kEntries[] = {
-    {"add_value", add_value}, {"add_one_through_scratch", add_one_through_scratch},
-    {"record_thread", record_thread}, {"fail", fail}};
+constexpr KernelEntry kEntries[] = {{"add_value", add_value},
+                                    {"add_one_through_scratch", add_one_through_scratch},
+                                    {"record_call", record_call},
+                                    {"fail", fail}};
 constexpr KernelTable kTable{"test-isa", kEntries};
 
 template <class T>
@@ -55,7 +62,8 @@ Launch make_launch(const char* kernel, std::vector<T>& data, uint64_t cost) {
   Launch launch;
   launch.kernel = kernel;
   launch.grid.x = static_cast<uint32_t>(data.size());
-  launch.buffers[0] = {{data.data(), data.size() * sizeof(T), nullptr}, 0, data.size() * sizeof(T), Access::kReadWrite};
+  launch.buffers[0] = {
+      {data.data(), data.size() * sizeof(T), nullptr}, 0, data.size() * sizeof(T), Access::kReadWrite};
   launch.cost = cost;
   launch.set_params(AddParams{1});
   return launch;
@@ -95,9 +103,12 @@ TEST(CpuDeviceTest, LaunchHasFinishedWhenItReturns) {
 
 TEST(CpuDeviceTest, SmallLaunchesStayOnTheCallingThread) {
   const auto device = make_cpu_device(kTable, 4);
-  std::vector<std::thread::id> threads(64);
-  device->launch(make_launch("record_thread", threads, 1000));
-  EXPECT_EQ(std::set(threads.begin(), threads.end()), std::set{std::this_thread::get_id()});
+  std::vector<Call> calls(64);
+  device->launch(make_launch("record_call", calls, 1000));
+  EXPECT_EQ(calls[0].end, 64u) << "one call takes all groups";
+  EXPECT_EQ(calls[0].thread, std::this_thread::get_id());
+  device->launch(make_launch("record_call", calls, kLarge));
+  EXPECT_EQ(calls[0].end, 1u) << "groups of a large launch are shared out";
 }
 
 TEST(CpuDeviceTest, EmptyGridRunsNothing) {
@@ -144,7 +155,8 @@ TEST(CpuDeviceTest, ComparesKernelNamesByText) {
 
 TEST(CpuDeviceTest, MemoryIsAligned) {
   const auto device = make_cpu_device(kTable, 1);
-  for (const uint64_t size : {uint64_t{0}, uint64_t{1}, uint64_t{5000}, uint64_t{2} << 20, (uint64_t{5} << 20) + 1}) {
+  for (const uint64_t size :
+       {uint64_t{0}, uint64_t{1}, uint64_t{5000}, uint64_t{2} << 20, (uint64_t{5} << 20) + 1}) {
     const Buffer buffer = device->allocate(size);
     EXPECT_GE(buffer.size, size);
     EXPECT_EQ(buffer.handle, nullptr);
@@ -219,7 +231,8 @@ TEST(CpuDeviceTest, FourThreadsLaunchAtOnce) {
     callers.emplace_back([&device, &mine] {
       for (int i = 0; i < 300; ++i) {
         const ScratchBuffer scratch(*device, 4096);
-        device->launch(make_launch(i % 2 == 0 ? "add_value" : "add_one_through_scratch", mine, i % 3 == 0 ? 0 : kLarge));
+        device->launch(
+            make_launch(i % 2 == 0 ? "add_value" : "add_one_through_scratch", mine, i % 3 == 0 ? 0 : kLarge));
       }
     });
   }

@@ -146,7 +146,9 @@ TEST_F(DeviceRegistryDeathTest, ThreadsVariableIsHonouredUnlessAsked) {
 TEST_F(DeviceRegistryDeathTest, WithoutTheVariableThreadsFollowTheMachine) {
   const EnvironmentVariable variable("METALHEAD_NUM_THREADS", std::nullopt);
   EXPECT_EXIT(print_and_exit([] {
-                return device("cpu").limits().compute_units == static_cast<uint32_t>(cpu::usable_cpus()) ? "same" : "other";
+                return device("cpu").limits().compute_units == static_cast<uint32_t>(cpu::usable_cpus())
+                           ? "same"
+                           : "other";
               }),
               testing::ExitedWithCode(0), "^same$");
 }

@@ -31,9 +31,13 @@ bool conflicts(const BufferBinding& first, const BufferBinding& second) {
 
 TEST(HazardTrackerTest, KindsOfAccess) {
   using enum Access;
-  for (const auto& [first, second, expected] :
-       {std::tuple{kRead, kRead, false}, {kRead, kWrite, true}, {kWrite, kRead, true}, {kWrite, kWrite, true},
-        {kReadWrite, kRead, true}, {kRead, kReadWrite, true}, {kReadWrite, kReadWrite, true}}) {
+  for (const auto& [first, second, expected] : {std::tuple{kRead, kRead, false},
+                                                {kRead, kWrite, true},
+                                                {kWrite, kRead, true},
+                                                {kWrite, kWrite, true},
+                                                {kReadWrite, kRead, true},
+                                                {kRead, kReadWrite, true},
+                                                {kReadWrite, kReadWrite, true}}) {
     EXPECT_EQ(conflicts(range(0, 64, first), range(32, 96, second)), expected);
     EXPECT_FALSE(conflicts(range(0, 64, first), range(64, 96, second)));
   }

@@ -24,8 +24,8 @@ TEST(SettingsTest, NothingIsSetByDefault) {
   const EnvironmentVariable limit("METALHEAD_POOL_LIMIT_MB", std::nullopt);
   const EnvironmentVariable folder("METALHEAD_CACHE_DIR", std::nullopt);
   const Settings settings = read_settings();
-  EXPECT_FALSE(settings.threads || settings.instruction_set || settings.default_device || settings.pool_limit_bytes ||
-               settings.cache_folder);
+  EXPECT_FALSE(settings.threads || settings.instruction_set || settings.default_device ||
+               settings.pool_limit_bytes || settings.cache_folder);
 }
 
 TEST(SettingsTest, ReadsEveryVariable) {
@@ -54,18 +54,21 @@ TEST(SettingsTest, BoundsAreIncluded) {
 }
 
 TEST(SettingsTest, MalformedNumbersAreErrors) {
-  for (const char* value : {"", "0", "-1", "1025", "2.5", "2x", " 2", "2 ", "+2", "0x10", "two", "99999999999999999999"}) {
+  for (const char* value :
+       {"", "0", "-1", "1025", "2.5", "2x", " 2", "2 ", "+2", "0x10", "two", "99999999999999999999"}) {
     EXPECT_EQ(error_of("METALHEAD_NUM_THREADS", value),
               concat("METALHEAD_NUM_THREADS must be an integer from 1 to 1024, got '", value, "'"));
   }
   for (const char* value : {"", "-1", "1e3", "4398046511105", "18446744073709551616"}) {
-    EXPECT_EQ(error_of("METALHEAD_POOL_LIMIT_MB", value),
-              concat("METALHEAD_POOL_LIMIT_MB must be an integer from 0 to 4398046511104, got '", value, "'"));
+    EXPECT_EQ(
+        error_of("METALHEAD_POOL_LIMIT_MB", value),
+        concat("METALHEAD_POOL_LIMIT_MB must be an integer from 0 to 4398046511104, got '", value, "'"));
   }
 }
 
 TEST(SettingsTest, EmptyTextsAreErrors) {
-  EXPECT_EQ(error_of("METALHEAD_CPU_ISA", ""), "METALHEAD_CPU_ISA must be the name of an instruction set, got ''");
+  EXPECT_EQ(error_of("METALHEAD_CPU_ISA", ""),
+            "METALHEAD_CPU_ISA must be the name of an instruction set, got ''");
   EXPECT_EQ(error_of("METALHEAD_DEVICE", ""), "METALHEAD_DEVICE must be the name of a device, got ''");
   EXPECT_EQ(error_of("METALHEAD_CACHE_DIR", ""), "METALHEAD_CACHE_DIR must be a folder, got ''");
 }

@@ -124,7 +124,8 @@ TEST(OverlapTest, RangesAreHalfOpen) {
   Tensor a = make_tensor({4});
   Tensor b = make_tensor({4});
   a.buffer = b.buffer = {memory.data(), memory.size(), nullptr};
-  for (const auto& [offset, expected] : {std::pair{0u, true}, {12u, true}, {15u, true}, {16u, false}, {64u, false}}) {
+  for (const auto& [offset, expected] :
+       {std::pair{0u, true}, {12u, true}, {15u, true}, {16u, false}, {64u, false}}) {
     b.byte_offset = offset;
     EXPECT_EQ(overlaps(a, b), expected) << offset;
     EXPECT_EQ(overlaps(b, a), expected) << offset;

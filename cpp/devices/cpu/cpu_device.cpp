@@ -13,8 +13,9 @@
 namespace metalhead::cpu {
 namespace {
 
-/// Multiply-adds below which the calling thread does all: 5 to 10 microseconds of work. Measured, a hand-off takes 0.2
-/// to threads that still watch and 3 to ones that sleep, which then come too late for anything shorter.
+/// Multiply-adds below which the calling thread does all: 5 to 10 microseconds of work. Measured, a hand-off
+/// takes 0.2 to threads that still watch and 3 to ones that sleep, which then come too late for anything
+/// shorter.
 constexpr uint64_t kMinCostToShare = 100'000;
 
 uint64_t default_pool_limit() {
@@ -31,7 +32,10 @@ BufferPool::Hooks host_memory_hooks() {
 class CpuDevice final : public Device {
  public:
   CpuDevice(const KernelTable& kernels, int threads)
-      : kernels_(kernels), functions_(kernels), threads_(threads), pool_(host_memory_hooks(), default_pool_limit()) {
+      : kernels_(kernels),
+        functions_(kernels),
+        threads_(threads),
+        pool_(host_memory_hooks(), default_pool_limit()) {
     limits_.compute_units = static_cast<uint32_t>(threads_.size());
     limits_.max_buffer_bytes = static_cast<uint64_t>(PTRDIFF_MAX);
   }

@@ -41,6 +41,14 @@ METALHEAD_INLINE GridPosition grid_position(const Launch& launch, uint64_t index
           static_cast<int64_t>(index / x / y)};
 }
 
+/// What a packed side of the cache has beside its codes.
+struct PackedSide {
+  int bits;  ///< 0 for a dense side
+  const char* norms;
+  DType norm_dtype;
+  const metalhead_long* norm_strides;
+};
+
 struct AttentionView {
   const Launch* launch;
   const AttentionParams* params;
@@ -52,6 +60,8 @@ struct AttentionView {
   const int32_t *kv_lengths, *ring_starts;
   uint32_t mask_kind;
   bool has_softcap, has_ring;
+  PackedSide packed_key, packed_value;
+  bool rotate_query, rotate_out;
   int64_t group;  ///< query heads that share a KV head
 };
 
@@ -77,6 +87,16 @@ METALHEAD_INLINE AttentionView view_of(const Launch& launch) {
   view.has_ring = flag(kConstantHasRing);
   view.ring_starts = view.has_ring ? slot_data<const int32_t>(launch, kSlotRingStarts) : nullptr;
   view.has_softcap = flag(kConstantHasSoftcap);
+  const uint32_t norm_is_half = constant_of(launch, kConstantNormIsHalf);
+  view.packed_key = {
+      static_cast<int>(constant_of(launch, kConstantKeyBits)), slot_data<const char>(launch, kSlotKeyNorms),
+      (norm_is_half & 1u) != 0 ? DType::kFloat16 : DType::kFloat32, view.params->key_norm_strides};
+  view.packed_value = {static_cast<int>(constant_of(launch, kConstantValueBits)),
+                       slot_data<const char>(launch, kSlotValueNorms),
+                       (norm_is_half & 2u) != 0 ? DType::kFloat16 : DType::kFloat32,
+                       view.params->value_norm_strides};
+  view.rotate_query = flag(kConstantRotateQuery);
+  view.rotate_out = flag(kConstantRotateOut);
   if (flag(kConstantSplitOutput)) {
     view.partial_out = slot_data<float>(launch, kSlotPartialOut);
     view.partial_stats = slot_data<float>(launch, kSlotPartialStats);

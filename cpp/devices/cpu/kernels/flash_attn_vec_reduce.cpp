@@ -76,6 +76,7 @@ void flash_attn_vec_reduce(const Launch& launch, uint64_t begin, uint64_t end, S
   const ReduceView view = reduce_view_of(launch);
   const int64_t value_dim = view.params->value_dim;
   const bool wants_lse = constant_of(launch, kConstantHasLse) != 0;
+  const bool rotate_out = constant_of(launch, kConstantRotateOut) != 0;
   ScratchLayout layout;
   layout.add(round_up(value_dim, 16));
   float* sums = layout.reserve(scratch);
@@ -84,6 +85,7 @@ void flash_attn_vec_reduce(const Launch& launch, uint64_t begin, uint64_t end, S
     const RowStats stats = join_row(view, place.index, sums);
     const RowEnd row_end = end_of_row(stats, view.sinks == nullptr ? nullptr : view.sinks + place.head);
     char* out = view.out + place.out_offset * element_bytes(view.out_dtype);
+    if (rotate_out) hadamard_row(sums, static_cast<int>(value_dim), view.params->value_signs, true);
     store_row(out, view.out_dtype, sums, value_dim, row_end.factor);
     if (wants_lse) view.lse[place.index] = row_end.lse;
   }

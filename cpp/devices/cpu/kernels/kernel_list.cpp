@@ -9,6 +9,8 @@ constexpr KernelEntry kEntries[] = {
     {"flash_attn_vec", flash_attn_vec},
     {"flash_attn_vec_reduce", flash_attn_vec_reduce},
     {"store_partial", store_partial},
+    {"tq_sdpa", sdpa},
+    {"tq_flash_attn_vec", flash_attn_vec},
     {"tq_encode", tq_encode},
     {"tq_decode", tq_decode},
     {"hadamard", hadamard},

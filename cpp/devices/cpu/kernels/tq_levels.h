@@ -1,4 +1,4 @@
-// Turns packed codes of one vector into their levels, in natural order of the coordinates.
+// Turns packed codes of one vector into their levels.
 #pragma once
 
 #include <cstdint>
@@ -47,13 +47,30 @@ struct LevelTable {
   METALHEAD_INLINE F32 operator()(I32 code) const {
     if constexpr (kBits == 8) return to_float(code - splat(int32_t{128}));
     if constexpr (kBits <= 4) return lookup(tables[0], code);
+#ifdef __AVX512F__
+    const __m512 low = _mm512_permutex2var_ps(tables[0].values, code.v, tables[1].values);
+    if constexpr (kBits == 5) return {low};
+    const __m512 high =
+        _mm512_permutex2var_ps(tables[kTables - 2].values, code.v, tables[kTables - 1].values);
+    return {_mm512_mask_mov_ps(low, _mm512_test_epi32_mask(code.v, _mm512_set1_epi32(32)), high)};
+#else
     const F32 position = to_float(code);
     const I32 within = code & splat(int32_t{15});
     F32 level = lookup(tables[0], within);
     for (int i = 1; i < kTables; ++i) {
-      level = select_less(position, splat(static_cast<float>(16 * i) - 0.5f), level, lookup(tables[i], within));
+      level =
+          select_less(position, splat(static_cast<float>(16 * i) - 0.5f), level, lookup(tables[i], within));
     }
     return level;
+#endif
+  }
+
+  /// The same where bits above the code may be set.
+  METALHEAD_INLINE F32 of_low_bits(I32 code) const {
+    // Wide lookups ignore those bits, and small codebooks repeat in their table.
+    constexpr bool kIgnored = kLanes == 16 || (kLanes == 8 && kBits <= 4) || kBits == 8;
+    if constexpr (kIgnored) return (*this)(code);
+    return (*this)(code & splat(int32_t{(1 << kBits) - 1}));
   }
 
   /// One packed vector to float32 levels `[dim]`.

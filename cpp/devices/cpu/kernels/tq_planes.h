@@ -13,7 +13,10 @@ struct PlaneWidths {
   int high, low;
 };
 constexpr PlaneWidths plane_widths(int bits) {
-  return bits == 3 ? PlaneWidths{2, 1} : bits == 5 ? PlaneWidths{4, 1} : bits == 6 ? PlaneWidths{4, 2} : PlaneWidths{bits, 0};
+  return bits == 3   ? PlaneWidths{2, 1}
+         : bits == 5 ? PlaneWidths{4, 1}
+         : bits == 6 ? PlaneWidths{4, 2}
+                     : PlaneWidths{bits, 0};
 }
 
 /// Bytes of one packed vector.
@@ -22,6 +25,9 @@ constexpr int packed_bytes(int bits, int dim) { return dim * bits / 8; }
 /// Eight codes of `kWidth` bits, one a byte, to `kWidth` bytes in the low end of the result.
 template <int kWidth>
 METALHEAD_INLINE uint64_t gather_bits(uint64_t x) {
+#ifdef __BMI2__
+  return _pext_u64(x, 0x0101010101010101u * ((1u << kWidth) - 1u));
+#endif
   if constexpr (kWidth == 1) {
     x = (x | x >> 7) & 0x0003000300030003u;
     x = (x | x >> 14) & 0x0000000f0000000fu;
@@ -42,6 +48,9 @@ METALHEAD_INLINE uint64_t gather_bits(uint64_t x) {
 /// The inverse of `gather_bits`.
 template <int kWidth>
 METALHEAD_INLINE uint64_t scatter_bits(uint64_t x) {
+#ifdef __BMI2__
+  return _pdep_u64(x, 0x0101010101010101u * ((1u << kWidth) - 1u));
+#endif
   if constexpr (kWidth == 1) {
     x = (x | x << 28) & 0x0000000f0000000fu;
     x = (x | x << 14) & 0x0003000300030003u;
@@ -99,7 +108,8 @@ template <int kBits>
 METALHEAD_INLINE void unpack_codes(const uint8_t* packed, int dim, uint8_t* codes) {
   constexpr PlaneWidths kWidths = plane_widths(kBits);
   unpack_plane<kWidths.high, true>(packed, dim, codes);
-  if constexpr (kWidths.low > 0) unpack_plane<kWidths.low, false>(packed + dim * kWidths.high / 8, dim, codes);
+  if constexpr (kWidths.low > 0)
+    unpack_plane<kWidths.low, false>(packed + dim * kWidths.high / 8, dim, codes);
 }
 
 }  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE
