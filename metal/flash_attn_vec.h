@@ -1,4 +1,5 @@
-// Attention for few query rows: a threadgroup streams one split of the keys of a KV head past all rows that share it.
+// Attention for few query rows: a threadgroup streams one split of the keys of a KV head past all rows that
+// share it.
 //
 // Grid: (splits, kv_heads, batch). Keys and values are read once for every 8 * ROW_BLOCKS rows.
 #pragma once
@@ -10,24 +11,26 @@ constant bool kWritesOut = !kSplitOutput;
 constant bool kWritesLse = kHasLse && !kSplitOutput;
 
 template <typename T, int ROW_BLOCKS>
-METAL_FUNC void attend_split(thread const AttentionShape& shape, thread const AttentionCall& call, constant AttentionParams& params,
-                             device const T* key, device const T* value, uint simdgroups, uint simdgroup, uint lane,
-                             threadgroup float* scratch) {
+METAL_FUNC void attend_split(thread const AttentionShape& shape, thread const AttentionCall& call,
+                             constant AttentionParams& params, device const T* key, device const T* value,
+                             uint simdgroups, uint simdgroup, uint lane, threadgroup float* scratch) {
   typedef DenseSides<T, ROW_BLOCKS> Sides;
   const Sides sides = make_dense_sides<T, ROW_BLOCKS>(params, call, key, value);
-  const Team team =
-      make_team<ROW_BLOCKS>(shape, 8 * Sides::Keys::kCount, 4 * Sides::Values::kCount, simdgroups, simdgroup, lane);
+  const Team team = make_team<ROW_BLOCKS>(shape, 8 * Sides::Keys::kCount, 4 * Sides::Values::kCount,
+                                          simdgroups, simdgroup, lane);
   const KeyRange range = keys_of_split(params, call.sequence, call.split);
   const long rows = rows_of_kv_head(params);
   for (long first = 0; first < rows; first += 8 * ROW_BLOCKS * team.row_groups) {
-    attend<ROW_BLOCKS>(shape, call, params, sides.keys, sides.values, team, first, range, params.scale, scratch);
+    attend<ROW_BLOCKS>(shape, call, params, sides.keys, sides.values, team, first, range, params.scale,
+                       scratch);
   }
 }
 
 template <typename T>
 [[kernel]] void flash_attn_vec(
     device const uchar* query [[buffer(kSlotQuery)]], device const T* key [[buffer(kSlotKey)]],
-    device const T* value [[buffer(kSlotValue)]], device uchar* out [[buffer(kSlotOut), function_constant(kWritesOut)]],
+    device const T* value [[buffer(kSlotValue)]],
+    device uchar* out [[buffer(kSlotOut), function_constant(kWritesOut)]],
     device float* lse [[buffer(kSlotLse), function_constant(kWritesLse)]],
     device const uchar* mask [[buffer(kSlotMask), function_constant(kHasMask)]],
     device const float* alibi_slopes [[buffer(kSlotAlibiSlopes), function_constant(kHasAlibi)]],

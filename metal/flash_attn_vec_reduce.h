@@ -1,6 +1,7 @@
 // Joins the partial results of splits: one threadgroup for each output row.
 //
-// Grid: (query_length, query_heads, batch). Simdgroups share the splits, at most METALHEAD_REDUCE_SIMDGROUPS of them.
+// Grid: (query_length, query_heads, batch). Simdgroups share the splits, at most METALHEAD_REDUCE_SIMDGROUPS
+// of them.
 #pragma once
 
 #include "common/rotation.h"
@@ -28,9 +29,11 @@ METAL_FUNC float largest_maximum(device const float* stats, int splits, uint thr
   return largest;
 }
 
-/// Adds the splits of this simdgroup, 32 of them at a time, to `values`; returns this lane's part of their sums.
-METAL_FUNC float add_splits(thread float (&values)[METALHEAD_ROW_VALUES], device const float* stats, device const float* parts,
-                            int splits, float maximum, int simdgroups, int simdgroup, uint lane) {
+/// Adds the splits of this simdgroup, 32 of them at a time, to `values`; returns this lane's part of their
+/// sums.
+METAL_FUNC float add_splits(thread float (&values)[METALHEAD_ROW_VALUES], device const float* stats,
+                            device const float* parts, int splits, float maximum, int simdgroups,
+                            int simdgroup, uint lane) {
   float sum = 0.0f;
   for (int first = simdgroup; first < splits; first += 32 * simdgroups) {
     const int mine = first + int(lane) * simdgroups;
@@ -46,7 +49,8 @@ METAL_FUNC float add_splits(thread float (&values)[METALHEAD_ROW_VALUES], device
       if (shared_weight == 0.0f) continue;
       METALHEAD_UNROLL for (int i = 0; i < METALHEAD_ROW_VALUES; ++i) {
         const int column = 32 * i + int(lane);
-        if (column < int(kValueDim)) values[i] += shared_weight * parts[long(split) * long(kValueDim) + column];
+        if (column < int(kValueDim))
+          values[i] += shared_weight * parts[long(split) * long(kValueDim) + column];
       }
     }
   }
@@ -54,8 +58,8 @@ METAL_FUNC float add_splits(thread float (&values)[METALHEAD_ROW_VALUES], device
 }
 
 /// Writes the row, whose sums are in `values`, from one simdgroup.
-METAL_FUNC void write_joined(thread float (&values)[METALHEAD_ROW_VALUES], device uchar* out, long at, float factor,
-                             constant ReduceParams& params, uint lane) {
+METAL_FUNC void write_joined(thread float (&values)[METALHEAD_ROW_VALUES], device uchar* out, long at,
+                             float factor, constant ReduceParams& params, uint lane) {
   if (kRotateOut) {
     const int count = int(kValueDim) / 32;
     float row[METALHEAD_LANE_VALUES];
@@ -72,9 +76,11 @@ METAL_FUNC void write_joined(thread float (&values)[METALHEAD_ROW_VALUES], devic
 }
 
 [[kernel]] void flash_attn_vec_reduce(
-    device uchar* out [[buffer(kSlotOut)]], device float* lse [[buffer(kSlotLse), function_constant(kHasLse)]],
+    device uchar* out [[buffer(kSlotOut)]],
+    device float* lse [[buffer(kSlotLse), function_constant(kHasLse)]],
     device const float* sinks [[buffer(kSlotSinks), function_constant(kHasSinks)]],
-    device const float* partial_out [[buffer(kSlotPartialOut)]], device const float* partial_stats [[buffer(kSlotPartialStats)]],
+    device const float* partial_out [[buffer(kSlotPartialOut)]],
+    device const float* partial_stats [[buffer(kSlotPartialStats)]],
     constant ReduceParams& params [[buffer(kSlotParams)]], uint3 place [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]], uint simdgroups [[simdgroups_per_threadgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]]) {
@@ -92,10 +98,11 @@ METAL_FUNC void write_joined(thread float (&values)[METALHEAD_ROW_VALUES], devic
   float values[METALHEAD_ROW_VALUES];
   METALHEAD_UNROLL for (int i = 0; i < METALHEAD_ROW_VALUES; ++i) values[i] = 0.0f;
   device const float* rows = partial_out + index * params.splits * long(kValueDim);
-  const float total =
-      simd_sum(add_splits(values, stats, rows, params.splits, joined.maximum, int(simdgroups), int(simdgroup), lane));
+  const float total = simd_sum(
+      add_splits(values, stats, rows, params.splits, joined.maximum, int(simdgroups), int(simdgroup), lane));
   if (lane == 0) totals[simdgroup] = total;
-  METALHEAD_UNROLL for (int i = 0; i < METALHEAD_ROW_VALUES; ++i) parts[simdgroup][32 * i + int(lane)] = values[i];
+  METALHEAD_UNROLL for (int i = 0; i < METALHEAD_ROW_VALUES; ++i) parts[simdgroup][32 * i + int(lane)] =
+      values[i];
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (simdgroup != 0) return;
 

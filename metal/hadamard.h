@@ -7,9 +7,12 @@ constant bool kInverse [[function_constant(kConstantInverse)]];
 constant uint kInputType [[function_constant(kConstantDType0)]];
 constant uint kOutputType [[function_constant(kConstantDType1)]];
 
-[[kernel]] void hadamard(device const uchar* input [[buffer(kSlotInput)]], device uchar* output [[buffer(kSlotOutput)]],
-                         constant CodecParams& params [[buffer(kSlotParams)]], uint3 place [[threadgroup_position_in_grid]],
-                         uint simdgroups [[simdgroups_per_threadgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]],
+[[kernel]] void hadamard(device const uchar* input [[buffer(kSlotInput)]],
+                         device uchar* output [[buffer(kSlotOutput)]],
+                         constant CodecParams& params [[buffer(kSlotParams)]],
+                         uint3 place [[threadgroup_position_in_grid]],
+                         uint simdgroups [[simdgroups_per_threadgroup]],
+                         uint simdgroup [[simdgroup_index_in_threadgroup]],
                          uint lane [[thread_index_in_simdgroup]]) {
   const int count = params.head_dim / 32;
   const float factor = rotation_factor(uint(params.head_dim));

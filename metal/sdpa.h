@@ -1,4 +1,5 @@
-// Attention for many query rows: a threadgroup takes a tile of the rows that share a KV head, over all keys that they see.
+// Attention for many query rows: a threadgroup takes a tile of the rows that share a KV head, over all keys
+// that they see.
 //
 // Grid: (tiles of rows_per_group rows, kv_heads, batch).
 #pragma once
@@ -6,15 +7,17 @@
 #include "common/dense_sides.h"
 
 template <typename T, int ROW_BLOCKS>
-METAL_FUNC void attend_tile(thread const AttentionShape& shape, thread const AttentionCall& call, constant AttentionParams& params,
-                            device const T* key, device const T* value, long first_row, uint simdgroups, uint simdgroup,
-                            uint lane, threadgroup float* scratch) {
+METAL_FUNC void attend_tile(thread const AttentionShape& shape, thread const AttentionCall& call,
+                            constant AttentionParams& params, device const T* key, device const T* value,
+                            long first_row, uint simdgroups, uint simdgroup, uint lane,
+                            threadgroup float* scratch) {
   typedef DenseSides<T, ROW_BLOCKS> Sides;
   const Sides sides = make_dense_sides<T, ROW_BLOCKS>(params, call, key, value);
-  const Team team =
-      make_team<ROW_BLOCKS>(shape, 8 * Sides::Keys::kCount, 4 * Sides::Values::kCount, simdgroups, simdgroup, lane);
+  const Team team = make_team<ROW_BLOCKS>(shape, 8 * Sides::Keys::kCount, 4 * Sides::Values::kCount,
+                                          simdgroups, simdgroup, lane);
   const KeyRange range = visible_to_rows(params, call.sequence, first_row, params.rows_per_group);
-  attend<ROW_BLOCKS>(shape, call, params, sides.keys, sides.values, team, first_row, range, params.scale, scratch);
+  attend<ROW_BLOCKS>(shape, call, params, sides.keys, sides.values, team, first_row, range, params.scale,
+                     scratch);
 }
 
 template <typename T>

@@ -1,4 +1,5 @@
-// Turns one finished result (out, lse) into a partial one, so that flash_attn_vec_reduce can join it with others.
+// Turns one finished result (out, lse) into a partial one, so that flash_attn_vec_reduce can join it with
+// others.
 //
 // Grid: (query_length, query_heads, batch).
 #pragma once
@@ -9,11 +10,13 @@
 
 constant uint kInputType [[function_constant(kConstantDType0)]];
 
-[[kernel]] void store_partial(device const uchar* out [[buffer(kSlotOut)]], device const float* lse [[buffer(kSlotLse)]],
+[[kernel]] void store_partial(device const uchar* out [[buffer(kSlotOut)]],
+                              device const float* lse [[buffer(kSlotLse)]],
                               device float* partial_out [[buffer(kSlotPartialOut)]],
                               device float* partial_stats [[buffer(kSlotPartialStats)]],
                               constant ReduceParams& params [[buffer(kSlotParams)]],
-                              uint3 place [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+                              uint3 place [[threadgroup_position_in_grid]],
+                              uint thread_index [[thread_index_in_threadgroup]],
                               uint threads [[threads_per_threadgroup]]) {
   const long index = (long(place.z) * params.query_heads + place.y) * params.query_length + place.x;
   const long slot = index * params.splits + params.split;

@@ -10,10 +10,11 @@ constant bool kInverse [[function_constant(kConstantInverse)]];
 constant uint kOutputType [[function_constant(kConstantDType0)]];
 constant uint kNormType [[function_constant(kConstantDType1)]];
 
-[[kernel]] void tq_decode(device uchar* output [[buffer(kSlotOutput)]], device const uchar* codes [[buffer(kSlotCodes)]],
-                          device const uchar* norms [[buffer(kSlotNorms)]], constant CodecParams& params [[buffer(kSlotParams)]],
-                          uint3 place [[threadgroup_position_in_grid]], uint simdgroups [[simdgroups_per_threadgroup]],
-                          uint simdgroup [[simdgroup_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]]) {
+[[kernel]] void tq_decode(
+    device uchar* output [[buffer(kSlotOutput)]], device const uchar* codes [[buffer(kSlotCodes)]],
+    device const uchar* norms [[buffer(kSlotNorms)]], constant CodecParams& params [[buffer(kSlotParams)]],
+    uint3 place [[threadgroup_position_in_grid]], uint simdgroups [[simdgroups_per_threadgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]]) {
   const int dim = params.head_dim, count = dim / 32;
   const float root = rotation_factor(uint(dim));
   for (int row = first_row_of(place, simdgroup); row < end_of_rows(params, place); row += int(simdgroups)) {

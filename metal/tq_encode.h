@@ -29,13 +29,14 @@ METAL_FUNC float largest_magnitude(thread const float (&values)[METALHEAD_LANE_V
 
 METAL_FUNC bool all_finite(thread const float (&values)[METALHEAD_LANE_VALUES]) {
   bool finite = true;
-  METALHEAD_UNROLL for (int i = 0; i < METALHEAD_LANE_VALUES; ++i) finite = finite && exponent_field(values[i]) != 255;
+  METALHEAD_UNROLL for (int i = 0; i < METALHEAD_LANE_VALUES; ++i) finite =
+      finite && exponent_field(values[i]) != 255;
   return simd_all(finite);
 }
 
 /// Signs, an exact scaling by a power of two and the transform, in place.
-METAL_FUNC ScaledVector rotate_input(thread float (&values)[METALHEAD_LANE_VALUES], int count, constant CodecParams& params,
-                                     uint lane) {
+METAL_FUNC ScaledVector rotate_input(thread float (&values)[METALHEAD_LANE_VALUES], int count,
+                                     constant CodecParams& params, uint lane) {
   ScaledVector vector;
   vector.finite = all_finite(values);
   vector.zero = false;
@@ -63,12 +64,15 @@ METAL_FUNC ScaledVector rotate_input(thread float (&values)[METALHEAD_LANE_VALUE
   return vector;
 }
 
-METAL_FUNC void pack_codes(thread const uint (&codes)[METALHEAD_LANE_VALUES], int count, device uchar* packed, uint lane) {
+METAL_FUNC void pack_codes(thread const uint (&codes)[METALHEAD_LANE_VALUES], int count, device uchar* packed,
+                           uint lane) {
   const uint high = high_width(kBits), low = low_width(kBits);
   METALHEAD_UNROLL for (int i = 0; i < METALHEAD_LANE_VALUES; ++i) {
     if (i >= count) continue;
     pack_lanes(packed + uint(4 * i) * high, codes[i] >> low, high, lane);
-    if (low != 0) pack_lanes(packed + uint(4 * count) * high + uint(4 * i) * low, codes[i] & ((1u << low) - 1u), low, lane);
+    if (low != 0)
+      pack_lanes(packed + uint(4 * count) * high + uint(4 * i) * low, codes[i] & ((1u << low) - 1u), low,
+                 lane);
   }
 }
 
@@ -80,13 +84,15 @@ METAL_FUNC float stored_norm(thread const Fit& fit, float sum, float rms, float 
 }
 
 /// Packs one rotated vector and sets its norm; returns the bits of CodecStatus that apply.
-METAL_FUNC int encode_vector(thread const float (&y)[METALHEAD_LANE_VALUES], int count, thread const ScaledVector& vector,
-                             device uchar* packed, uint lane, thread float& norm) {
+METAL_FUNC int encode_vector(thread const float (&y)[METALHEAD_LANE_VALUES], int count,
+                             thread const ScaledVector& vector, device uchar* packed, uint lane,
+                             thread float& norm) {
   norm = 0.0f;
   if (!vector.finite) return kStatusNotFinite;
   if (vector.zero) {
     uint codes[METALHEAD_LANE_VALUES];
-    METALHEAD_UNROLL for (int i = 0; i < METALHEAD_LANE_VALUES; ++i) codes[i] = kBits == 8 ? 128u : (1u << (kBits - 1)) - 1u;
+    METALHEAD_UNROLL for (int i = 0; i < METALHEAD_LANE_VALUES; ++i) codes[i] =
+        kBits == 8 ? 128u : (1u << (kBits - 1)) - 1u;
     pack_codes(codes, count, packed, lane);
     return 0;
   }
@@ -100,18 +106,20 @@ METAL_FUNC int encode_vector(thread const float (&y)[METALHEAD_LANE_VALUES], int
   return kNormType == kTypeFloat16 && norm >= METALHEAD_FLOAT16_OVERFLOW ? kStatusNormOverflow : 0;
 }
 
-[[kernel]] void tq_encode(device const uchar* input [[buffer(kSlotInput)]], device uchar* codes [[buffer(kSlotCodes)]],
-                          device uchar* norms [[buffer(kSlotNorms)]], device atomic_int* status [[buffer(kSlotStatus)]],
-                          constant CodecParams& params [[buffer(kSlotParams)]], uint3 place [[threadgroup_position_in_grid]],
-                          uint simdgroups [[simdgroups_per_threadgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]],
-                          uint lane [[thread_index_in_simdgroup]]) {
+[[kernel]] void tq_encode(
+    device const uchar* input [[buffer(kSlotInput)]], device uchar* codes [[buffer(kSlotCodes)]],
+    device uchar* norms [[buffer(kSlotNorms)]], device atomic_int* status [[buffer(kSlotStatus)]],
+    constant CodecParams& params [[buffer(kSlotParams)]], uint3 place [[threadgroup_position_in_grid]],
+    uint simdgroups [[simdgroups_per_threadgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]]) {
   const int count = params.head_dim / 32;
   for (int row = first_row_of(place, simdgroup); row < end_of_rows(params, place); row += int(simdgroups)) {
     float values[METALHEAD_LANE_VALUES];
     read_vector(values, count, input, vector_offset(params.input_strides, place, row), kInputType, lane);
     const ScaledVector vector = rotate_input(values, count, params, lane);
     float norm;
-    const int found = encode_vector(values, count, vector, codes + vector_offset(params.code_strides, place, row), lane, norm);
+    const int found = encode_vector(values, count, vector,
+                                    codes + vector_offset(params.code_strides, place, row), lane, norm);
     if (lane != 0) continue;
     store_element(norms, vector_offset(params.norm_strides, place, row), kNormType, norm);
     if (found != 0) atomic_fetch_or_explicit(status, found, memory_order_relaxed);

@@ -1,5 +1,5 @@
-// flash_attn_vec over packed keys and values: codes are expanded once for all rows that share a KV head, and the norm of a
-// key multiplies its finished score.
+// flash_attn_vec over packed keys and values: codes are expanded once for all rows that share a KV head, and
+// the norm of a key multiplies its finished score.
 //
 // Grid: (splits, kv_heads, batch).
 #pragma once
@@ -12,20 +12,22 @@ constant bool kWritesLse = kHasLse && !kSplitOutput;
 
 template <int ROW_BLOCKS>
 METAL_FUNC void attend_packed_split(thread const AttentionShape& shape, thread const AttentionCall& call,
-                                    constant AttentionParams& params, thread const PackedArrays& arrays, uint simdgroups,
-                                    uint simdgroup, uint lane, threadgroup float* scratch) {
+                                    constant AttentionParams& params, thread const PackedArrays& arrays,
+                                    uint simdgroups, uint simdgroup, uint lane, threadgroup float* scratch) {
   const PackedSides<ROW_BLOCKS> sides = make_packed_sides<ROW_BLOCKS>(params, call, arrays);
   const Team team = make_packed_team<ROW_BLOCKS>(shape, sides, simdgroups, simdgroup, lane);
   const KeyRange range = keys_of_split(params, call.sequence, call.split);
   const long rows = rows_of_kv_head(params);
   for (long first = 0; first < rows; first += 8 * ROW_BLOCKS * team.row_groups) {
-    attend<ROW_BLOCKS>(shape, call, params, sides.keys, sides.values, team, first, range, packed_scale(params), scratch);
+    attend<ROW_BLOCKS>(shape, call, params, sides.keys, sides.values, team, first, range,
+                       packed_scale(params), scratch);
   }
 }
 
 [[kernel]] void tq_flash_attn_vec(
     device const uchar* query [[buffer(kSlotQuery)]], device const uchar* key [[buffer(kSlotKey)]],
-    device const uchar* value [[buffer(kSlotValue)]], device uchar* out [[buffer(kSlotOut), function_constant(kWritesOut)]],
+    device const uchar* value [[buffer(kSlotValue)]],
+    device uchar* out [[buffer(kSlotOut), function_constant(kWritesOut)]],
     device float* lse [[buffer(kSlotLse), function_constant(kWritesLse)]],
     device const uchar* mask [[buffer(kSlotMask), function_constant(kHasMask)]],
     device const float* alibi_slopes [[buffer(kSlotAlibiSlopes), function_constant(kHasAlibi)]],
@@ -53,8 +55,9 @@ METAL_FUNC void attend_packed_split(thread const AttentionShape& shape, thread c
   call.sinks = kHasSinks ? sinks : nullptr;
   call.partial_out = kSplitOutput ? partial_out : nullptr;
   call.partial_stats = kSplitOutput ? partial_stats : nullptr;
-  const PackedArrays arrays = {key,       value,      kHasKeyNorms ? key_norms : nullptr, kHasValueNorms ? value_norms : nullptr,
-                               key_table, value_table};
+  const PackedArrays arrays = {
+      key,       value,      kHasKeyNorms ? key_norms : nullptr, kHasValueNorms ? value_norms : nullptr,
+      key_table, value_table};
   if (kRowBlocks == 1) {
     attend_packed_split<1>(shape, call, params, arrays, simdgroups, simdgroup, lane, scratch);
   } else if (kRowBlocks == 2) {

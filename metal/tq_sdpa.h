@@ -7,12 +7,14 @@
 
 template <int ROW_BLOCKS>
 METAL_FUNC void attend_packed_tile(thread const AttentionShape& shape, thread const AttentionCall& call,
-                                   constant AttentionParams& params, thread const PackedArrays& arrays, long first_row,
-                                   uint simdgroups, uint simdgroup, uint lane, threadgroup float* scratch) {
+                                   constant AttentionParams& params, thread const PackedArrays& arrays,
+                                   long first_row, uint simdgroups, uint simdgroup, uint lane,
+                                   threadgroup float* scratch) {
   const PackedSides<ROW_BLOCKS> sides = make_packed_sides<ROW_BLOCKS>(params, call, arrays);
   const Team team = make_packed_team<ROW_BLOCKS>(shape, sides, simdgroups, simdgroup, lane);
   const KeyRange range = visible_to_rows(params, call.sequence, first_row, params.rows_per_group);
-  attend<ROW_BLOCKS>(shape, call, params, sides.keys, sides.values, team, first_row, range, packed_scale(params), scratch);
+  attend<ROW_BLOCKS>(shape, call, params, sides.keys, sides.values, team, first_row, range,
+                     packed_scale(params), scratch);
 }
 
 [[kernel]] void tq_sdpa(
@@ -40,8 +42,9 @@ METAL_FUNC void attend_packed_tile(thread const AttentionShape& shape, thread co
   call.out = out;
   call.lse = kHasLse ? lse : nullptr;
   call.sinks = kHasSinks ? sinks : nullptr;
-  const PackedArrays arrays = {key,       value,      kHasKeyNorms ? key_norms : nullptr, kHasValueNorms ? value_norms : nullptr,
-                               key_table, value_table};
+  const PackedArrays arrays = {
+      key,       value,      kHasKeyNorms ? key_norms : nullptr, kHasValueNorms ? value_norms : nullptr,
+      key_table, value_table};
   const long first_row = first_row_of_tile(params, place.x, grid.x);
   if (kRowBlocks == 1) {
     attend_packed_tile<1>(shape, call, params, arrays, first_row, simdgroups, simdgroup, lane, scratch);

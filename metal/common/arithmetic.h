@@ -1,4 +1,5 @@
-// Floating-point rules of every kernel: infinities count, and nothing is reordered. Builds add -fno-fast-math as well.
+// Floating-point rules of every kernel: infinities count, and nothing is reordered. Builds add -fno-fast-math
+// as well.
 #pragma once
 
 #include <metal_stdlib>

@@ -1,4 +1,5 @@
-// Attention of a threadgroup's query rows over a range of keys, from loading the queries to writing the results.
+// Attention of a threadgroup's query rows over a range of keys, from loading the queries to writing the
+// results.
 #pragma once
 
 #include "common/rotation.h"
@@ -20,8 +21,9 @@ struct AttentionCall {
 };
 
 /// Copies a query row, times `scale` and rotated if asked, to `to`; a row that is not there gives zeros.
-METAL_FUNC void stage_query(thread const AttentionShape& shape, thread const AttentionCall& call, constant AttentionParams& params,
-                            thread const QueryRow& place, float scale, uint lane, threadgroup float* to) {
+METAL_FUNC void stage_query(thread const AttentionShape& shape, thread const AttentionCall& call,
+                            constant AttentionParams& params, thread const QueryRow& place, float scale,
+                            uint lane, threadgroup float* to) {
   const long at = long(call.batch) * params.query_strides[0] + long(place.head) * params.query_strides[1] +
                   long(place.row) * params.query_strides[2];
   if (!shape.rotate_query) {
@@ -44,10 +46,11 @@ METAL_FUNC void stage_query(thread const AttentionShape& shape, thread const Att
   }
 }
 
-/// Takes the row block's matrices [8 rows][dims of the team column] in the order in which the keys' runs come.
+/// Takes the row block's matrices [8 rows][dims of the team column] in the order in which the keys' runs
+/// come.
 template <int ROW_BLOCKS, typename Keys>
-METAL_FUNC void take_queries(thread RowState<ROW_BLOCKS>& state, int b8, thread const Keys& keys, thread const Team& team,
-                             int head_dim, threadgroup const float* rows) {
+METAL_FUNC void take_queries(thread RowState<ROW_BLOCKS>& state, int b8, thread const Keys& keys,
+                             thread const Team& team, int head_dim, threadgroup const float* rows) {
   const int blocks = METALHEAD_MATRICES / ROW_BLOCKS;
   METALHEAD_UNROLL for (int i = 0; i < blocks; ++i) {
     const int run = i / Keys::kCount, f = i % Keys::kCount;
@@ -55,7 +58,8 @@ METAL_FUNC void take_queries(thread RowState<ROW_BLOCKS>& state, int b8, thread 
       const int within = (8 * run + matrix_column(team.lane) + e) * keys.count() + f;
       const int dim = team.column * team.key_width + within;
       const bool used = f < keys.count() && within < team.key_width && dim < head_dim;
-      state.query[b8 * blocks + i].thread_elements()[e] = used ? rows[matrix_row(team.lane) * head_dim + dim] : 0.0f;
+      state.query[b8 * blocks + i].thread_elements()[e] =
+          used ? rows[matrix_row(team.lane) * head_dim + dim] : 0.0f;
     }
   }
 }
@@ -63,8 +67,9 @@ METAL_FUNC void take_queries(thread RowState<ROW_BLOCKS>& state, int b8, thread 
 /// Loads the queries of all row groups through threadgroup memory, eight rows at a time.
 template <int ROW_BLOCKS, typename Keys>
 METAL_FUNC void load_queries(thread RowState<ROW_BLOCKS>& state, thread const AttentionShape& shape,
-                             thread const AttentionCall& call, constant AttentionParams& params, thread const Keys& keys,
-                             thread const Team& team, long first_row, float scale, threadgroup float* scratch) {
+                             thread const AttentionCall& call, constant AttentionParams& params,
+                             thread const Keys& keys, thread const Team& team, long first_row, float scale,
+                             threadgroup float* scratch) {
   METALHEAD_UNROLL for (int b8 = 0; b8 < ROW_BLOCKS; ++b8) {
     for (int row_group = 0; row_group < team.row_groups; ++row_group) {
       const long first = first_row + 8 * (row_group * ROW_BLOCKS + b8);
@@ -77,7 +82,8 @@ METAL_FUNC void load_queries(thread RowState<ROW_BLOCKS>& state, thread const At
       threadgroup_barrier(mem_flags::mem_threadgroup);
     }
     const long mine = first_row + 8 * (team.row_group * ROW_BLOCKS + b8) + matrix_row(team.lane);
-    state.rows[b8] = scored_row(call.modifiers, params, query_row(params, call.sequence, call.kv_head, mine), call.batch);
+    state.rows[b8] =
+        scored_row(call.modifiers, params, query_row(params, call.sequence, call.kv_head, mine), call.batch);
     state.stats[b8] = no_keys();
   }
   METALHEAD_UNROLL for (int i = 0; i < METALHEAD_MATRICES; ++i) {
@@ -86,8 +92,8 @@ METAL_FUNC void load_queries(thread RowState<ROW_BLOCKS>& state, thread const At
 }
 
 /// Keys that the row group of this simdgroup streams, within those of the split.
-METAL_FUNC KeyRange keys_of_row_group(thread const AttentionCall& call, constant AttentionParams& params, long first, int rows,
-                                      KeyRange split) {
+METAL_FUNC KeyRange keys_of_row_group(thread const AttentionCall& call, constant AttentionParams& params,
+                                      long first, int rows, KeyRange split) {
   KeyRange range = visible_to_rows(params, call.sequence, first, rows);
   range.begin = max(range.begin, split.begin);
   range.end = min(range.end, split.end);
@@ -95,8 +101,9 @@ METAL_FUNC KeyRange keys_of_row_group(thread const AttentionCall& call, constant
 }
 
 /// Steps after which every simdgroup of the threadgroup has seen its keys.
-METAL_FUNC int steps_of_threadgroup(thread const AttentionCall& call, constant AttentionParams& params, thread const Team& team,
-                                    long first_row, int rows, KeyRange split, int keys_a_step) {
+METAL_FUNC int steps_of_threadgroup(thread const AttentionCall& call, constant AttentionParams& params,
+                                    thread const Team& team, long first_row, int rows, KeyRange split,
+                                    int keys_a_step) {
   int longest = 0;
   for (int row_group = 0; row_group < team.row_groups; ++row_group) {
     const KeyRange range = keys_of_row_group(call, params, first_row + row_group * rows, rows, split);
@@ -106,8 +113,9 @@ METAL_FUNC int steps_of_threadgroup(thread const AttentionCall& call, constant A
 }
 
 /// Writes one finished row from its sums in threadgroup memory.
-METAL_FUNC void write_row(thread const AttentionShape& shape, thread const AttentionCall& call, constant AttentionParams& params,
-                          thread const QueryRow& place, thread const RowStats& stats, uint lane, threadgroup const float* sums) {
+METAL_FUNC void write_row(thread const AttentionShape& shape, thread const AttentionCall& call,
+                          constant AttentionParams& params, thread const QueryRow& place,
+                          thread const RowStats& stats, uint lane, threadgroup const float* sums) {
   const long index = (long(call.batch) * params.query_heads + place.head) * params.query_length + place.row;
   if (shape.split_output) {
     const long slot = index * params.splits + call.split;
@@ -116,7 +124,8 @@ METAL_FUNC void write_row(thread const AttentionShape& shape, thread const Atten
       call.partial_stats[2 * slot + 1] = stats.sum;
     }
     if (stats.sum == 0.0f) return;
-    for (int j = int(lane); j < shape.value_dim; j += 32) call.partial_out[slot * shape.value_dim + j] = sums[j];
+    for (int j = int(lane); j < shape.value_dim; j += 32)
+      call.partial_out[slot * shape.value_dim + j] = sums[j];
     return;
   }
   const RowEnd end = shape.has_sinks ? end_of_row(stats, call.sinks[place.head]) : end_of_row(stats);
@@ -154,10 +163,11 @@ METAL_FUNC RowStats joined_stats(threadgroup const float2* stats, int r, int key
   return all;
 }
 
-/// Adds this simdgroup's sums of a row block, under the joint maximum, to `rows` [8][value_dim]; the first key group sets them.
+/// Adds this simdgroup's sums of a row block, under the joint maximum, to `rows` [8][value_dim]; the first
+/// key group sets them.
 template <int ROW_BLOCKS, typename Values>
-METAL_FUNC void add_sums(thread const RowState<ROW_BLOCKS>& state, int b8, thread const Values& values, thread const Team& team,
-                         int value_dim, float weight, threadgroup float* rows) {
+METAL_FUNC void add_sums(thread const RowState<ROW_BLOCKS>& state, int b8, thread const Values& values,
+                         thread const Team& team, int value_dim, float weight, threadgroup float* rows) {
   const int blocks = METALHEAD_MATRICES / ROW_BLOCKS, pairs = Values::kCount / 2;
   METALHEAD_UNROLL for (int i = 0; i < blocks; ++i) {
     const int run = i / pairs, t = i % pairs;
@@ -176,8 +186,9 @@ METAL_FUNC void add_sums(thread const RowState<ROW_BLOCKS>& state, int b8, threa
 /// Joins the key groups and writes all rows, eight at a time through threadgroup memory.
 template <int ROW_BLOCKS, typename Values>
 METAL_FUNC void write_rows(thread RowState<ROW_BLOCKS>& state, thread const AttentionShape& shape,
-                           thread const AttentionCall& call, constant AttentionParams& params, thread const Values& values,
-                           thread const Team& team, long first_row, threadgroup float* scratch) {
+                           thread const AttentionCall& call, constant AttentionParams& params,
+                           thread const Values& values, thread const Team& team, long first_row,
+                           threadgroup float* scratch) {
   threadgroup float2* stats = (threadgroup float2*)scratch;
   threadgroup float* rows = scratch + 16 * shape.key_groups;
   METALHEAD_UNROLL for (int b8 = 0; b8 < ROW_BLOCKS; ++b8) {
@@ -192,7 +203,8 @@ METAL_FUNC void write_rows(thread RowState<ROW_BLOCKS>& state, thread const Atte
       const RowStats all = joined_stats(stats, matrix_row(team.lane), shape.key_groups);
       const float weight = sum == 0.0f ? 0.0f : weight_of(state.stats[b8].maximum, all.maximum);
       for (int key_group = 0; key_group < shape.key_groups; ++key_group) {
-        if (mine && key_group == team.key_group) add_sums(state, b8, values, team, shape.value_dim, weight, rows);
+        if (mine && key_group == team.key_group)
+          add_sums(state, b8, values, team, shape.value_dim, weight, rows);
         threadgroup_barrier(mem_flags::mem_threadgroup);
       }
       const long first = first_row + 8 * (row_group * ROW_BLOCKS + b8);
@@ -207,12 +219,13 @@ METAL_FUNC void write_rows(thread RowState<ROW_BLOCKS>& state, thread const Atte
   threadgroup_barrier(mem_flags::mem_threadgroup);
 }
 
-/// Everything for the rows [first_row, first_row + 8 * ROW_BLOCKS * row groups) over the keys of `split`. `scale` is what the
-/// queries are multiplied by.
+/// Everything for the rows [first_row, first_row + 8 * ROW_BLOCKS * row groups) over the keys of `split`.
+/// `scale` is what the queries are multiplied by.
 template <int ROW_BLOCKS, typename Keys, typename Values>
-METAL_FUNC void attend(thread const AttentionShape& shape, thread const AttentionCall& call, constant AttentionParams& params,
-                       thread const Keys& keys, thread const Values& values, thread const Team& team, long first_row,
-                       KeyRange split, float scale, threadgroup float* scratch) {
+METAL_FUNC void attend(thread const AttentionShape& shape, thread const AttentionCall& call,
+                       constant AttentionParams& params, thread const Keys& keys, thread const Values& values,
+                       thread const Team& team, long first_row, KeyRange split, float scale,
+                       threadgroup float* scratch) {
   const int rows = 8 * ROW_BLOCKS;
   const int keys_a_step = 8 * METALHEAD_SCORE_MATRICES / ROW_BLOCKS * shape.key_groups;
   RowState<ROW_BLOCKS> state;
@@ -223,6 +236,7 @@ METAL_FUNC void attend(thread const AttentionShape& shape, thread const Attentio
     state.rows[b8].place.visible.end = min(state.rows[b8].place.visible.end, range.end);
   }
   const int steps = steps_of_threadgroup(call, params, team, first_row, rows, split, keys_a_step);
-  stream_keys(state, call.modifiers, params, keys, values, team, call.sequence, range, shape.key_groups, steps, scratch);
+  stream_keys(state, call.modifiers, params, keys, values, team, call.sequence, range, shape.key_groups,
+              steps, scratch);
   write_rows(state, shape, call, params, values, team, first_row, scratch);
 }

@@ -75,7 +75,8 @@ METAL_FUNC long head_offset(constant metalhead_long* strides, thread const Atten
 }
 
 /// Keys of one split: an equal share of those that any row sees.
-METAL_FUNC KeyRange keys_of_split(constant AttentionParams& params, thread const Sequence& sequence, int split) {
+METAL_FUNC KeyRange keys_of_split(constant AttentionParams& params, thread const Sequence& sequence,
+                                  int split) {
   KeyRange range = visible_keys(params, sequence, 0, params.query_length - 1);
   range.begin += split * params.keys_per_split;
   if (params.splits > 1) range.end = min(range.end, range.begin + params.keys_per_split);
@@ -87,7 +88,8 @@ METAL_FUNC long rows_of_kv_head(constant AttentionParams& params) {
   return long(params.query_heads / params.kv_heads) * long(params.query_length);
 }
 
-/// First row of a tile of `sdpa`. The last rows see the most keys: they start first, so that threadgroups end together.
+/// First row of a tile of `sdpa`. The last rows see the most keys: they start first, so that threadgroups end
+/// together.
 METAL_FUNC long first_row_of_tile(constant AttentionParams& params, uint tile, uint tiles) {
   return long(tiles - 1 - tile) * long(params.rows_per_group);
 }

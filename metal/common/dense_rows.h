@@ -13,7 +13,9 @@ struct PairWords {
 template <>
 struct PairWords<float> {
   static constant constexpr int kWords = 2;
-  static METAL_FUNC float2 pair(thread const uint* words) { return as_type<float2>(uint2(words[0], words[1])); }
+  static METAL_FUNC float2 pair(thread const uint* words) {
+    return as_type<float2>(uint2(words[0], words[1]));
+  }
   static METAL_FUNC void set(thread uint* words, float a, float b) {
     words[0] = as_type<uint>(a);
     words[1] = as_type<uint>(b);
@@ -26,9 +28,12 @@ struct DenseRun {
   static constant constexpr int kWords = COUNT / 2 * PairWords<T>::kWords;
   uint words[kWords];
 
-  METAL_FUNC vec<T, 2> pair(int t) const thread { return PairWords<T>::pair(words + t * PairWords<T>::kWords); }
+  METAL_FUNC vec<T, 2> pair(int t) const thread {
+    return PairWords<T>::pair(words + t * PairWords<T>::kWords);
+  }
 
-  /// Elements [first, first + COUNT) of the row; 0 at or past `dim`, and everywhere if the row is not `present`.
+  /// Elements [first, first + COUNT) of the row; 0 at or past `dim`, and everywhere if the row is not
+  /// `present`.
   METAL_FUNC void load(device const T* row, int first, int dim, bool present, bool wide) thread {
     if (wide) {
       load_words(row + first, present && first < dim);

@@ -17,8 +17,9 @@ struct DenseSides {
 };
 
 template <typename T, int ROW_BLOCKS>
-METAL_FUNC DenseSides<T, ROW_BLOCKS> make_dense_sides(constant AttentionParams& params, thread const AttentionCall& call,
-                                                      device const T* key, device const T* value) {
+METAL_FUNC DenseSides<T, ROW_BLOCKS> make_dense_sides(constant AttentionParams& params,
+                                                      thread const AttentionCall& call, device const T* key,
+                                                      device const T* value) {
   DenseSides<T, ROW_BLOCKS> sides;
   sides.keys.rows = key + head_offset(params.key_strides, call);
   sides.keys.stride = params.key_strides[2];

@@ -1,4 +1,5 @@
-// Streams packed keys and values: each lane loads the codes of neighbouring coordinates and expands them two at a time.
+// Streams packed keys and values: each lane loads the codes of neighbouring coordinates and expands them two
+// at a time.
 #pragma once
 
 #include "common/levels.h"
@@ -8,10 +9,12 @@
 /// Entries of a level table: the most that pairs of 4-bit codes need.
 #define METALHEAD_TABLE_PAIRS 256
 
-/// Codes whose levels are looked up in pairs: a pair's index is the bits of its high planes, then of its low planes.
+/// Codes whose levels are looked up in pairs: a pair's index is the bits of its high planes, then of its low
+/// planes.
 METAL_FUNC bool has_pair_table(uint bits) { return bits <= 4; }
 
-/// The pair of levels at a table's index. 5 and 6 bits: two neighbouring levels; the table is read as single ones.
+/// The pair of levels at a table's index. 5 and 6 bits: two neighbouring levels; the table is read as single
+/// ones.
 METAL_FUNC float2 table_pair(uint index, uint bits) {
   if (!has_pair_table(bits)) return float2(level_of(2 * index, bits), level_of(2 * index + 1, bits));
   const uint low = low_width(bits), high = high_width(bits);
@@ -28,8 +31,10 @@ METAL_FUNC void fill_table(threadgroup float2* table, uint bits, uint thread_ind
   for (uint i = thread_index; i < entries; i += threads) table[i] = table_pair(i, bits);
 }
 
-/// `bit_count` bits from `from` on as words; `shift` of them are skipped where the run is shorter than a byte.
-METAL_FUNC void load_bits(thread uint* words, device const uchar* from, uint bit_count, uint shift, bool wide) {
+/// `bit_count` bits from `from` on as words; `shift` of them are skipped where the run is shorter than a
+/// byte.
+METAL_FUNC void load_bits(thread uint* words, device const uchar* from, uint bit_count, uint shift,
+                          bool wide) {
   if (bit_count < 32 || !wide) {
     if (bit_count < 8) {
       words[0] = uint(from[0]) >> shift;
@@ -83,7 +88,7 @@ struct PackedRows {
   float norm_factor;
   int dim;
   uint bits;
-  uint type;       ///< KernelDType of a dense row
+  uint type;  ///< KernelDType of a dense row
   uint norm_type;
   bool wide;
 
@@ -105,7 +110,8 @@ struct PackedRows {
     device const uchar* from = rows + long(row) * stride;
     const uint high = high_width(bits), low = low_width(bits), at = uint(first), length = uint(count());
     load_bits(run.high, from + at * high / 8, length * high, at * high % 8, wide);
-    if (low != 0) load_bits(run.low, from + uint(dim) * high / 8 + at * low / 8, length * low, at * low % 8, wide);
+    if (low != 0)
+      load_bits(run.low, from + uint(dim) * high / 8 + at * low / 8, length * low, at * low % 8, wide);
   }
 
   METAL_FUNC void load_dense(thread Run& run, int row, int first, bool present) const thread {
@@ -131,12 +137,15 @@ struct PackedRows {
       return float2(float(int(both & 255) - 128), float(int((both >> 8) & 255) - 128));
     }
     const uint high = high_width(bits), low = low_width(bits);
-    const uint highs = high == 4 ? (run.high[t / 4] >> (8 * (t % 4))) & 255 : (run.high[t / 8] >> (4 * (t % 8))) & 15;
+    const uint highs =
+        high == 4 ? (run.high[t / 4] >> (8 * (t % 4))) & 255 : (run.high[t / 8] >> (4 * (t % 8))) & 15;
     if (low == 0) return table[highs];
-    const uint lows = low == 1 ? (run.low[t / 16] >> (2 * (t % 16))) & 3 : (run.low[t / 8] >> (4 * (t % 8))) & 15;
+    const uint lows =
+        low == 1 ? (run.low[t / 16] >> (2 * (t % 16))) & 3 : (run.low[t / 8] >> (4 * (t % 8))) & 15;
     if (has_pair_table(bits)) return table[(highs << 2) | lows];
     threadgroup const float* levels = (threadgroup const float*)table;
     const uint low_mask = (1u << low) - 1u;
-    return float2(levels[((highs & 15) << low) | (lows & low_mask)], levels[((highs >> 4) << low) | (lows >> low)]);
+    return float2(levels[((highs & 15) << low) | (lows & low_mask)],
+                  levels[((highs >> 4) << low) | (lows >> low)]);
   }
 };

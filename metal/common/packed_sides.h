@@ -32,15 +32,19 @@ struct PackedSides {
   Values values;
 };
 
-METAL_FUNC uint norm_type(uint bit) { return (kNormIsHalf & bit) != 0 ? uint(kTypeFloat16) : uint(kTypeFloat32); }
+METAL_FUNC uint norm_type(uint bit) {
+  return (kNormIsHalf & bit) != 0 ? uint(kTypeFloat16) : uint(kTypeFloat32);
+}
 
 /// Bytes of one element of a dense array.
 METAL_FUNC long element_bytes(uint type) { return type == kTypeFloat32 ? 4 : 2; }
 
 template <int ROW_BLOCKS>
-METAL_FUNC PackedSides<ROW_BLOCKS> make_packed_sides(constant AttentionParams& params, thread const AttentionCall& call,
+METAL_FUNC PackedSides<ROW_BLOCKS> make_packed_sides(constant AttentionParams& params,
+                                                     thread const AttentionCall& call,
                                                      thread const PackedArrays& arrays) {
-  const long key_at = head_offset(params.key_strides, call), value_at = head_offset(params.value_strides, call);
+  const long key_at = head_offset(params.key_strides, call),
+             value_at = head_offset(params.value_strides, call);
   PackedSides<ROW_BLOCKS> sides;
   sides.keys.rows = arrays.keys + (kHasKeyNorms ? key_at : key_at * element_bytes(kKeyType));
   sides.keys.norms = arrays.key_norms + (kHasKeyNorms ? head_offset(params.key_norm_strides, call) : 0) *
@@ -55,8 +59,9 @@ METAL_FUNC PackedSides<ROW_BLOCKS> make_packed_sides(constant AttentionParams& p
   sides.keys.norm_type = norm_type(1);
   sides.keys.wide = (kWideRows & 1) != 0;
   sides.values.rows = arrays.values + (kHasValueNorms ? value_at : value_at * element_bytes(kValueType));
-  sides.values.norms = arrays.value_norms + (kHasValueNorms ? head_offset(params.value_norm_strides, call) : 0) *
-                                                element_bytes(norm_type(2));
+  sides.values.norms =
+      arrays.value_norms +
+      (kHasValueNorms ? head_offset(params.value_norm_strides, call) : 0) * element_bytes(norm_type(2));
   sides.values.table = arrays.value_table;
   sides.values.stride = params.value_strides[2];
   sides.values.norm_stride = params.value_norm_strides[2];
@@ -69,7 +74,8 @@ METAL_FUNC PackedSides<ROW_BLOCKS> make_packed_sides(constant AttentionParams& p
   return sides;
 }
 
-/// What queries are multiplied by: the levels of keys are in units of norm / sqrt(D), and the norm comes later.
+/// What queries are multiplied by: the levels of keys are in units of norm / sqrt(D), and the norm comes
+/// later.
 METAL_FUNC float packed_scale(constant AttentionParams& params) {
   return kHasKeyNorms ? params.scale * rotation_factor(kHeadDim) : params.scale;
 }
@@ -83,7 +89,9 @@ METAL_FUNC AttentionShape make_packed_shape() {
 
 /// A team whose columns end where runs of lanes do.
 template <int ROW_BLOCKS>
-METAL_FUNC Team make_packed_team(thread const AttentionShape& shape, thread const PackedSides<ROW_BLOCKS>& sides,
-                                 uint simdgroups, uint simdgroup, uint lane) {
-  return make_team<ROW_BLOCKS>(shape, 8 * sides.keys.count(), 4 * sides.values.count(), simdgroups, simdgroup, lane);
+METAL_FUNC Team make_packed_team(thread const AttentionShape& shape,
+                                 thread const PackedSides<ROW_BLOCKS>& sides, uint simdgroups, uint simdgroup,
+                                 uint lane) {
+  return make_team<ROW_BLOCKS>(shape, 8 * sides.keys.count(), 4 * sides.values.count(), simdgroups, simdgroup,
+                               lane);
 }

@@ -1,4 +1,5 @@
-// The planes of packed TurboQuant codes: a code's high bits lie in one plane, what is left of it in a second one.
+// The planes of packed TurboQuant codes: a code's high bits lie in one plane, what is left of it in a second
+// one.
 #pragma once
 
 #include "common/arithmetic.h"

@@ -1,7 +1,7 @@
 // Chooses the codes of one rotated vector by the encoder's rule: the same bits on every machine.
 //
-// Every sum runs over the coordinates of a lane in order and then pairwise over the lanes; no product may be contracted with
-// the sum that it enters, and every root and quotient is rounded correctly.
+// Every sum runs over the coordinates of a lane in order and then pairwise over the lanes; no product may be
+// contracted with the sum that it enters, and every root and quotient is rounded correctly.
 #pragma once
 
 #pragma METAL fp contract(off)
@@ -46,14 +46,16 @@ METAL_FUNC float sum_of_squares(thread const float (&y)[METALHEAD_LANE_VALUES], 
 }
 
 /// Codes of y in units of `unit`: the number of boundaries b with fl(b * unit) strictly below y. 2 to 6 bits.
-METAL_FUNC Codes quantise_to_levels(thread const float (&y)[METALHEAD_LANE_VALUES], int count, uint bits, float unit) {
+METAL_FUNC Codes quantise_to_levels(thread const float (&y)[METALHEAD_LANE_VALUES], int count, uint bits,
+                                    float unit) {
   const uint levels = 1u << (bits - 1);
   Codes codes;
   METALHEAD_UNROLL for (int i = 0; i < METALHEAD_LANE_VALUES; ++i) codes.values[i] = 0;
   for (uint b = 0; b + 1 < levels; ++b) {
     const float threshold = positive_boundary(b, bits) * unit;
     METALHEAD_UNROLL for (int i = 0; i < METALHEAD_LANE_VALUES; ++i) {
-      // One ulp more for y <= 0 turns "at or below |y|" into "strictly below", which is what its side must count.
+      // One ulp more for y <= 0 turns "at or below |y|" into "strictly below", which is what its side must
+      // count.
       const float magnitude = as_type<float>(as_type<uint>(fabs(y[i])) + (y[i] > 0.0f ? 0u : 1u));
       codes.values[i] += threshold < magnitude ? 1u : 0u;
     }
@@ -94,8 +96,8 @@ METAL_FUNC float search_factor(uint steps, uint step) {
 }
 
 /// Tries every factor; the first of the best wins. `largest` is that of |y|, needed for 8 bits alone.
-METAL_FUNC Codes choose_codes(thread const float (&y)[METALHEAD_LANE_VALUES], int count, uint bits, float rms, float largest,
-                              uint search_steps) {
+METAL_FUNC Codes choose_codes(thread const float (&y)[METALHEAD_LANE_VALUES], int count, uint bits, float rms,
+                              float largest, uint search_steps) {
   Codes best;
   for (uint step = 0; step < search_steps; ++step) {
     const float factor = search_factor(search_steps, step);

@@ -1,4 +1,5 @@
-// The signed Walsh-Hadamard rotation of one vector that a simdgroup holds: coordinate j is values[j / 32] of lane j % 32.
+// The signed Walsh-Hadamard rotation of one vector that a simdgroup holds: coordinate j is values[j / 32] of
+// lane j % 32.
 #pragma once
 
 #include "common/arithmetic.h"
@@ -6,8 +7,8 @@
 /// Registers of a lane for the longest vector that is rotated, 512.
 #define METALHEAD_LANE_VALUES 16
 
-/// The transform in natural order without a factor; `count` = dimension / 32. Stages go from the shortest distance up, each
-/// adds or subtracts pairs: the same bits on every machine.
+/// The transform in natural order without a factor; `count` = dimension / 32. Stages go from the shortest
+/// distance up, each adds or subtracts pairs: the same bits on every machine.
 METAL_FUNC void walsh_hadamard(thread float (&values)[METALHEAD_LANE_VALUES], int count, uint lane) {
   for (ushort distance = 1; distance < 32; distance *= 2) {
     const bool upper = (lane & distance) != 0;
@@ -28,7 +29,8 @@ METAL_FUNC void walsh_hadamard(thread float (&values)[METALHEAD_LANE_VALUES], in
 }
 
 /// Negates the coordinates whose bit is set in `signs`.
-METAL_FUNC void apply_signs(thread float (&values)[METALHEAD_LANE_VALUES], int count, constant metalhead_uint* signs, uint lane) {
+METAL_FUNC void apply_signs(thread float (&values)[METALHEAD_LANE_VALUES], int count,
+                            constant metalhead_uint* signs, uint lane) {
   METALHEAD_UNROLL for (int i = 0; i < METALHEAD_LANE_VALUES; ++i) {
     if (i < count && ((signs[i] >> lane) & 1) != 0) values[i] = -values[i];
   }

@@ -44,6 +44,7 @@ METAL_FUNC float finish_score(thread const ScoreModifiers& modifiers, constant A
   if (key < row.place.visible.begin || key >= row.place.visible.end) return -INFINITY;
   if (modifiers.has_softcap) score = params.softcap * precise::tanh(score / params.softcap);
   if (modifiers.has_alibi) score -= row.slope * float(row.place.position - key);
-  if (modifiers.mask_kind != kMaskNone) score = masked(modifiers, score, row.mask_at + long(key) * params.mask_strides[3]);
+  if (modifiers.mask_kind != kMaskNone)
+    score = masked(modifiers, score, row.mask_at + long(key) * params.mask_strides[3]);
   return score;
 }

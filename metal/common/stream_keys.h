@@ -1,8 +1,9 @@
 // The inner loop of all attention kernels: keys and values stream past query rows that stay in registers.
 //
-// A simdgroup keeps queries, scores and output of 8 * ROW_BLOCKS rows in 8x8 matrices and streams keys and values from
-// device memory straight into the other operand. Which key and which dim an element of a matrix stands for is free as long
-// as both operands agree: each lane reads 16 neighbouring bytes, and the queries are laid out to match.
+// A simdgroup keeps queries, scores and output of 8 * ROW_BLOCKS rows in 8x8 matrices and streams keys and
+// values from device memory straight into the other operand. Which key and which dim an element of a matrix
+// stands for is free as long as both operands agree: each lane reads 16 neighbouring bytes, and the queries
+// are laid out to match.
 #pragma once
 
 #include "common/scores.h"
@@ -25,8 +26,9 @@ struct StepScores {
 
 /// Adds q.k over the team column's dims for the keys [first, first + 8 * tiles).
 template <int ROW_BLOCKS, typename Keys>
-METAL_FUNC void multiply_keys(thread RowState<ROW_BLOCKS>& state, thread StepScores& scores, thread const Keys& keys,
-                              thread const Team& team, thread const Sequence& sequence, int first, int end) {
+METAL_FUNC void multiply_keys(thread RowState<ROW_BLOCKS>& state, thread StepScores& scores,
+                              thread const Keys& keys, thread const Team& team,
+                              thread const Sequence& sequence, int first, int end) {
   const int tiles = METALHEAD_SCORE_MATRICES / ROW_BLOCKS, blocks = METALHEAD_MATRICES / ROW_BLOCKS;
   const int runs = blocks / Keys::kCount;
   METALHEAD_UNROLL for (int tile = 0; tile < tiles; ++tile) {
@@ -60,8 +62,8 @@ METAL_FUNC void multiply_keys(thread RowState<ROW_BLOCKS>& state, thread StepSco
 /// Adds weights times values of the same keys to the output columns of the team column.
 template <int ROW_BLOCKS, typename Values>
 METAL_FUNC void multiply_values(thread RowState<ROW_BLOCKS>& state, thread const StepScores& weights,
-                                thread const Values& values, thread const Team& team, thread const Sequence& sequence,
-                                int first, int end) {
+                                thread const Values& values, thread const Team& team,
+                                thread const Sequence& sequence, int first, int end) {
   const int tiles = METALHEAD_SCORE_MATRICES / ROW_BLOCKS, blocks = METALHEAD_MATRICES / ROW_BLOCKS;
   const int runs = 2 * blocks / Values::kCount;
   METALHEAD_UNROLL for (int tile = 0; tile < tiles; ++tile) {
@@ -69,7 +71,8 @@ METAL_FUNC void multiply_values(thread RowState<ROW_BLOCKS>& state, thread const
     const int row = physical_row(sequence, key);
     METALHEAD_UNROLL for (int run = 0; run < runs; ++run) {
       if (run * 4 * values.count() >= team.value_width) continue;
-      const int dim = team.column * team.value_width + (4 * run + matrix_column(team.lane) / 2) * values.count();
+      const int dim =
+          team.column * team.value_width + (4 * run + matrix_column(team.lane) / 2) * values.count();
       typename Values::Run a;
       values.load(a, row, dim, key < end);
       METALHEAD_UNROLL for (int t = 0; t < Values::kCount / 2; ++t) {
@@ -88,7 +91,8 @@ METAL_FUNC void multiply_values(thread RowState<ROW_BLOCKS>& state, thread const
 }
 
 /// Sums the scores that the columns of a team added up over their own dims; all of them get the same bits.
-METAL_FUNC void exchange_scores(thread StepScores& scores, thread const Team& team, threadgroup float* scratch) {
+METAL_FUNC void exchange_scores(thread StepScores& scores, thread const Team& team,
+                                threadgroup float* scratch) {
   threadgroup float2* parts = (threadgroup float2*)scratch;
   threadgroup_barrier(mem_flags::mem_threadgroup);
   METALHEAD_UNROLL for (int i = 0; i < METALHEAD_SCORE_MATRICES; ++i) {
@@ -99,7 +103,8 @@ METAL_FUNC void exchange_scores(thread StepScores& scores, thread const Team& te
   const int first = team.simdgroup - team.column;
   METALHEAD_UNROLL for (int i = 0; i < METALHEAD_SCORE_MATRICES; ++i) {
     float2 sum = float2(0.0f);
-    for (int c = 0; c < team.columns; ++c) sum += parts[((first + c) * METALHEAD_SCORE_MATRICES + i) * 32 + int(team.lane)];
+    for (int c = 0; c < team.columns; ++c)
+      sum += parts[((first + c) * METALHEAD_SCORE_MATRICES + i) * 32 + int(team.lane)];
     scores.tiles[i].thread_elements()[0] = sum.x;
     scores.tiles[i].thread_elements()[1] = sum.y;
   }
@@ -107,9 +112,10 @@ METAL_FUNC void exchange_scores(thread StepScores& scores, thread const Team& te
 
 /// Turns raw scores into weights under the rows' new maxima; what was summed up before shrinks accordingly.
 template <int ROW_BLOCKS, typename Keys>
-METAL_FUNC void weigh(thread RowState<ROW_BLOCKS>& state, thread StepScores& scores, thread const ScoreModifiers& modifiers,
-                      constant AttentionParams& params, thread const Keys& keys, thread const Team& team,
-                      thread const Sequence& sequence, int first, int end) {
+METAL_FUNC void weigh(thread RowState<ROW_BLOCKS>& state, thread StepScores& scores,
+                      thread const ScoreModifiers& modifiers, constant AttentionParams& params,
+                      thread const Keys& keys, thread const Team& team, thread const Sequence& sequence,
+                      int first, int end) {
   const int tiles = METALHEAD_SCORE_MATRICES / ROW_BLOCKS, blocks = METALHEAD_MATRICES / ROW_BLOCKS;
   float norms[2 * METALHEAD_SCORE_MATRICES];
   METALHEAD_UNROLL for (int i = 0; i < 2 * tiles; ++i) {
@@ -146,8 +152,9 @@ METAL_FUNC void weigh(thread RowState<ROW_BLOCKS>& state, thread StepScores& sco
 
 /// Values that carry a norm are multiplied through the weights: one product a key, not one a coordinate.
 template <int ROW_BLOCKS, typename Values>
-METAL_FUNC void apply_value_norms(thread StepScores& weights, thread const Values& values, thread const Team& team,
-                                  thread const Sequence& sequence, int first, int end) {
+METAL_FUNC void apply_value_norms(thread StepScores& weights, thread const Values& values,
+                                  thread const Team& team, thread const Sequence& sequence, int first,
+                                  int end) {
   const int tiles = METALHEAD_SCORE_MATRICES / ROW_BLOCKS;
   METALHEAD_UNROLL for (int i = 0; i < 2 * tiles; ++i) {
     const int key = first + 8 * (i / 2) + matrix_column(team.lane) + i % 2;
@@ -162,9 +169,10 @@ METAL_FUNC void apply_value_norms(thread StepScores& weights, thread const Value
 /// Streams the keys [range.begin, range.end) past the rows; `steps` is the same in the whole threadgroup.
 template <int ROW_BLOCKS, typename Keys, typename Values>
 METAL_FUNC void stream_keys(thread RowState<ROW_BLOCKS>& state, thread const ScoreModifiers& modifiers,
-                            constant AttentionParams& params, thread const Keys& keys, thread const Values& values,
-                            thread const Team& team, thread const Sequence& sequence, KeyRange range, int key_groups,
-                            int steps, threadgroup float* scratch) {
+                            constant AttentionParams& params, thread const Keys& keys,
+                            thread const Values& values, thread const Team& team,
+                            thread const Sequence& sequence, KeyRange range, int key_groups, int steps,
+                            threadgroup float* scratch) {
   const int step_keys = 8 * METALHEAD_SCORE_MATRICES / ROW_BLOCKS;
   for (int step = 0; step < steps; ++step) {
     const int first = range.begin + (step * key_groups + team.key_group) * step_keys;

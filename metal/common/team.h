@@ -1,10 +1,12 @@
-// How the simdgroups of a threadgroup share attention's work: by keys, by query rows and by columns of the dims.
+// How the simdgroups of a threadgroup share attention's work: by keys, by query rows and by columns of the
+// dims.
 #pragma once
 
 #include "common/lanes.h"
 #include "common/visibility.h"
 
-/// Accumulator matrices of a simdgroup: ROW_BLOCKS blocks of 8 rows times 16 / ROW_BLOCKS blocks of 8 columns.
+/// Accumulator matrices of a simdgroup: ROW_BLOCKS blocks of 8 rows times 16 / ROW_BLOCKS blocks of 8
+/// columns.
 #define METALHEAD_MATRICES 16
 /// Score matrices of a simdgroup at a time: ROW_BLOCKS times its tiles of 8 keys.
 #define METALHEAD_SCORE_MATRICES 4
@@ -23,8 +25,8 @@ struct AttentionShape {
   bool rotate_out;
 };
 
-/// Where a simdgroup stands. Simdgroups of one key group and one row group differ in the columns of the dims: each adds up
-/// a part of every q.k, and each makes some columns of the output.
+/// Where a simdgroup stands. Simdgroups of one key group and one row group differ in the columns of the dims:
+/// each adds up a part of every q.k, and each makes some columns of the output.
 struct Team {
   int simdgroups;
   int columns;     ///< simdgroups that share the dims
@@ -42,8 +44,8 @@ METAL_FUNC int round_up(int value, int step) { return (value + step - 1) / step 
 
 /// `key_step` and `value_step`: dims that one run of every lane covers.
 template <int ROW_BLOCKS>
-METAL_FUNC Team make_team(thread const AttentionShape& shape, int key_step, int value_step, uint simdgroups, uint simdgroup,
-                          uint lane) {
+METAL_FUNC Team make_team(thread const AttentionShape& shape, int key_step, int value_step, uint simdgroups,
+                          uint simdgroup, uint lane) {
   const int width = 8 * METALHEAD_MATRICES / ROW_BLOCKS;
   const int wider = max(shape.head_dim, shape.value_dim);
   Team team;

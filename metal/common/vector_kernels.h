@@ -18,11 +18,13 @@ METAL_FUNC int end_of_rows(constant CodecParams& params, uint3 place) {
   return min(params.rows, int(place.x + 1) * METALHEAD_VECTORS_PER_GROUP);
 }
 
-METAL_FUNC int first_row_of(uint3 place, uint simdgroup) { return int(place.x) * METALHEAD_VECTORS_PER_GROUP + int(simdgroup); }
+METAL_FUNC int first_row_of(uint3 place, uint simdgroup) {
+  return int(place.x) * METALHEAD_VECTORS_PER_GROUP + int(simdgroup);
+}
 
 /// Reads a vector of `type`: coordinate j to values[j / 32] of lane j % 32.
-METAL_FUNC void read_vector(thread float (&values)[METALHEAD_LANE_VALUES], int count, device const uchar* input, long at,
-                            uint type, uint lane) {
+METAL_FUNC void read_vector(thread float (&values)[METALHEAD_LANE_VALUES], int count,
+                            device const uchar* input, long at, uint type, uint lane) {
   METALHEAD_UNROLL for (int i = 0; i < METALHEAD_LANE_VALUES; ++i) {
     values[i] = i < count ? load_element(input, at + 32 * i + int(lane), type) : 0.0f;
   }

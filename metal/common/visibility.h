@@ -1,4 +1,5 @@
-// Which keys a query row may see, and where they lie: the one place in the shaders that knows causality, windows and rings.
+// Which keys a query row may see, and where they lie: the one place in the shaders that knows causality,
+// windows and rings.
 #pragma once
 
 #include "common/arithmetic.h"
@@ -32,7 +33,8 @@ METAL_FUNC int physical_row(thread const Sequence& sequence, int key) {
 }
 
 /// Keys that some row of [first_row, last_row] sees: both ends grow with the row.
-METAL_FUNC KeyRange visible_keys(constant AttentionParams& params, thread const Sequence& sequence, int first_row, int last_row) {
+METAL_FUNC KeyRange visible_keys(constant AttentionParams& params, thread const Sequence& sequence,
+                                 int first_row, int last_row) {
   const int offset = sequence.kv_length - params.query_length;
   KeyRange range;
   range.begin = max(0, offset + first_row - params.window_left);
@@ -41,7 +43,8 @@ METAL_FUNC KeyRange visible_keys(constant AttentionParams& params, thread const 
 }
 
 /// Row r of the rows of one KV head: neighbours share a position. A row that is not there sees no key.
-METAL_FUNC QueryRow query_row(constant AttentionParams& params, thread const Sequence& sequence, int kv_head, long r) {
+METAL_FUNC QueryRow query_row(constant AttentionParams& params, thread const Sequence& sequence, int kv_head,
+                              long r) {
   const int group = params.query_heads / params.kv_heads;
   QueryRow place;
   place.present = r < long(group) * long(params.query_length);
@@ -54,7 +57,8 @@ METAL_FUNC QueryRow query_row(constant AttentionParams& params, thread const Seq
 }
 
 /// Keys that some of the `count` rows from `first` on see.
-METAL_FUNC KeyRange visible_to_rows(constant AttentionParams& params, thread const Sequence& sequence, long first, long count) {
+METAL_FUNC KeyRange visible_to_rows(constant AttentionParams& params, thread const Sequence& sequence,
+                                    long first, long count) {
   const int group = params.query_heads / params.kv_heads;
   const long rows = long(group) * long(params.query_length);
   const long last = min(first + count, rows) - 1;

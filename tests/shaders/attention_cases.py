@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
+from attention_launch import Result, Tuning, attend
 
 from accuracy import assert_attention_close, assert_lse_close
-from attention_launch import Result, Tuning, attend
 from metalhead import reference
 
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
@@ -27,7 +27,9 @@ class Dims(NamedTuple):
     batch: int = 1
 
 
-def make_qkv(dims: Dims, dtype: str = "float32", kv_dtype: str | None = None, seed: int = 0) -> tuple[Any, Any, Any]:
+def make_qkv(
+    dims: Dims, dtype: str = "float32", kv_dtype: str | None = None, seed: int = 0
+) -> tuple[Any, Any, Any]:
     """Random q, k and v; q is twice as wide as k so that weights are far from uniform."""
     random = np.random.default_rng(seed)
 
@@ -49,7 +51,9 @@ def check(q: Any, k: Any, v: Any, *, tuning: Tuning, context: str = "", **keywor
     rotated = meaning.pop("rotated", False)
     keys, values = (reference.tq_decode(x, rotated=rotated) if hasattr(x, "codes") else x for x in (k, v))
     expected, lse = reference.sdpa(q, keys, values, return_lse=True, **meaning)
-    plain, plain_lse = reference.plain_float32(q, keys, values, out_dtype=result.out.dtype, return_lse=True, **meaning)
+    plain, plain_lse = reference.plain_float32(
+        q, keys, values, out_dtype=result.out.dtype, return_lse=True, **meaning
+    )
     context = f"{context} q{q.shape} {q.dtype} {tuning} {sorted(keywords)}"
     assert_attention_close(result.out, expected, plain, context)
     assert_lse_close(result.lse, lse, plain_lse, context)

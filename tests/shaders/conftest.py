@@ -1,8 +1,8 @@
-"""Makes the repository's tools, the reference and the accuracy rule importable from the tests of the shaders."""
+"""Makes the repository's tools, the reference and the accuracy rule importable from these tests."""
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
 import types
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Dense decode and prefill kernels against the reference, with every option, several schedules and instrumentation."""
+"""Dense decode and prefill kernels against the reference: every option, several schedules, instrumented."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from attention_cases import Dims, check, make_qkv
 from attention_launch import Tuning, attend
-from metalhead import reference
 from tools.metal.simt import SimtError
 
-DTYPES = [("float32", "float32"), ("float16", "float16"), ("bfloat16", "bfloat16"), ("float32", "float16"), ("float32", "bfloat16")]
+from metalhead import reference
+
+DTYPES = [
+    ("float32", "float32"),
+    ("float16", "float16"),
+    ("bfloat16", "bfloat16"),
+    ("float32", "float16"),
+    ("float32", "bfloat16"),
+]
 DECODE = [Tuning(1, 1, 1), Tuning(1, 4, 1), Tuning(2, 2, 1), Tuning(4, 1, 1)]
 PREFILL = [Tuning(1, 1, 4), Tuning(2, 1, 2), Tuning(1, 1, 1)]
 HEAD_DIMS = [(8, 8), (33, 17), (64, 64), (80, 80), (96, 96), (112, 112), (128, 128), (192, 128), (256, 256)]
@@ -41,14 +47,22 @@ def features(dims: Dims, seed: int) -> dict[str, dict[str, Any]]:
         "empty rows": {"mask": np.zeros(full, bool)},
         "lengths": {"kv_lengths": lengths},
         "ring": {"ring_start": 5},
-        "rings and lengths": {"ring_start": random.integers(0, dims.kv_length, dims.batch), "kv_lengths": lengths},
+        "rings and lengths": {
+            "ring_start": random.integers(0, dims.kv_length, dims.batch),
+            "kv_lengths": lengths,
+        },
         "scale": {"scale": 0.3},
         "all": {
-            "softcap": 5.0, "alibi_slopes": random.random(dims.query_heads).astype(np.float32), "window_size": (20, 2),
-            "sinks": random.standard_normal(dims.query_heads).astype(np.float32), "mask": ~dropped, "causal": False,
-            "ring_start": 11, "kv_lengths": lengths,
+            "softcap": 5.0,
+            "alibi_slopes": random.random(dims.query_heads).astype(np.float32),
+            "window_size": (20, 2),
+            "sinks": random.standard_normal(dims.query_heads).astype(np.float32),
+            "mask": ~dropped,
+            "causal": False,
+            "ring_start": 11,
+            "kv_lengths": lengths,
         },
-    }  # fmt: skip
+    }
 
 
 NAMES = list(features(Dims(), 0))
@@ -57,7 +71,7 @@ NAMES = list(features(Dims(), 0))
 @pytest.mark.parametrize("head_dim,value_dim", HEAD_DIMS)
 @pytest.mark.parametrize("dtype,kv_dtype", DTYPES)
 def test_decode_sizes(head_dim: int, value_dim: int, dtype: str, kv_dtype: str) -> None:
-    """Every head size and pair of types, each with another cut of the threadgroup and another number of splits."""
+    """Every head size and pair of types, each with another cut of the threadgroup and other splits."""
     number = HEAD_DIMS.index((head_dim, value_dim)) + DTYPES.index((dtype, kv_dtype))
     tuning, splits = DECODE[number % 4], (1, 2, 5)[number % 3]
     dims = Dims(4, 2, 1 + number % 3, 41, head_dim, value_dim)
@@ -67,7 +81,7 @@ def test_decode_sizes(head_dim: int, value_dim: int, dtype: str, kv_dtype: str) 
 @pytest.mark.parametrize("head_dim,value_dim", HEAD_DIMS)
 @pytest.mark.parametrize("dtype,kv_dtype", DTYPES)
 def test_prefill_sizes(head_dim: int, value_dim: int, dtype: str, kv_dtype: str) -> None:
-    """The same for the prefill kernel: rows that do not fill the last tile, keys that do not fill the last step."""
+    """The same for the prefill kernel, whose last tile and last step are not full."""
     number = HEAD_DIMS.index((head_dim, value_dim)) + DTYPES.index((dtype, kv_dtype))
     dims = Dims(2, 1, 21, 37, head_dim, value_dim)
     check(*make_qkv(dims, dtype, kv_dtype, number), tuning=PREFILL[number % 3], splits=None, seed=number)
@@ -77,7 +91,9 @@ def test_prefill_sizes(head_dim: int, value_dim: int, dtype: str, kv_dtype: str)
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_wide_heads(head_dim: int, value_dim: int, dtype: str) -> None:
     """Heads whose dims several simdgroups share."""
-    for number, (tuning, splits) in enumerate([(Tuning(1, 2, 1), 2), (Tuning(2, 1, 1), 1), (Tuning(1, 1, 4), None)]):
+    for number, (tuning, splits) in enumerate(
+        [(Tuning(1, 2, 1), 2), (Tuning(2, 1, 1), 1), (Tuning(1, 1, 4), None)]
+    ):
         dims = Dims(2, 1, 1 if splits else 18, 35, head_dim, value_dim)
         check(*make_qkv(dims, dtype, seed=number), tuning=tuning, splits=splits, seed=number)
 
@@ -85,23 +101,40 @@ def test_wide_heads(head_dim: int, value_dim: int, dtype: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("splits", [1, 3, None])
 def test_features(name: str, splits: int | None) -> None:
-    """Every option alone and all together, in decode with and without splits and in prefill, on three schedules."""
+    """Every option alone and all together, in decode and in prefill, on three schedules."""
     dims = Dims(4, 2, 3 if splits else 19, 43, 24, 40, batch=2)
     options = features(dims, 1)[name]
     tunings = PREFILL if splits is None else DECODE
     for seed in (0, 1, 2):
         dtype = ("float32", "float16", "bfloat16")[seed]
         tuning = tunings[(seed + NAMES.index(name)) % len(tunings)]
-        check(*make_qkv(dims, dtype, seed=seed), tuning=tuning, splits=splits, seed=seed, context=name, **options)
+        check(
+            *make_qkv(dims, dtype, seed=seed),
+            tuning=tuning,
+            splits=splits,
+            seed=seed,
+            context=name,
+            **options,
+        )
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("tuning,splits", [(Tuning(1, 2, 1), 2), (Tuning(2, 2, 1), 1), (Tuning(4, 1, 1), 3), (Tuning(2, 1, 2), None)])
+@pytest.mark.parametrize(
+    "tuning,splits",
+    [(Tuning(1, 2, 1), 2), (Tuning(2, 2, 1), 1), (Tuning(4, 1, 1), 3), (Tuning(2, 1, 2), None)],
+)
 def test_instrumented(tuning: Tuning, splits: int | None, seed: int) -> None:
-    """No race, no access out of bounds, nothing read before it is written; the rows need a second pass where they can."""
+    """No race, no access out of bounds, nothing read before it is written; some rows need a second pass."""
     dims = Dims(6, 1, 3 if splits else 9, 39, 72, 136)
     options = features(dims, seed)["all" if seed else "plain"]
-    check(*make_qkv(dims, "float16", seed=seed), tuning=tuning, splits=splits, mode="instrumented", seed=seed, **options)
+    check(
+        *make_qkv(dims, "float16", seed=seed),
+        tuning=tuning,
+        splits=splits,
+        mode="instrumented",
+        seed=seed,
+        **options,
+    )
 
 
 def test_more_rows_than_a_pass_holds() -> None:
@@ -114,7 +147,12 @@ def test_output_types() -> None:
     """The output's type does not depend on the query's."""
     for out_dtype in ("float32", "float16"):
         for splits in (1, 2, None):
-            check(*make_qkv(Dims(), "float32", "float16"), tuning=Tuning(1, 1, 1), splits=splits, out_dtype=np.dtype(out_dtype))
+            check(
+                *make_qkv(Dims(), "float32", "float16"),
+                tuning=Tuning(1, 1, 1),
+                splits=splits,
+                out_dtype=np.dtype(out_dtype),
+            )
 
 
 def test_narrow_loads_give_the_same() -> None:
@@ -159,11 +197,18 @@ def test_merging_partial_results() -> None:
     from attention_launch import run_merge
 
     q, k, v = make_qkv(Dims(2, 1, 3, 50, 40, 48), "float32")
-    parts = [attend(q, k[:, :, a:b], v[:, :, a:b], tuning=Tuning(1, 1, 1), causal=False) for a, b in ((0, 20), (20, 21), (21, 50))]
+    parts = [
+        attend(q, k[:, :, a:b], v[:, :, a:b], tuning=Tuning(1, 1, 1), causal=False)
+        for a, b in ((0, 20), (20, 21), (21, 50))
+    ]
     parts[1].lse[0, 1, 2] = -np.inf
     parts[1].out[0, 1, 2] = np.nan
-    expected, lse = reference.merge_attention([np.nan_to_num(part.out) for part in parts], [part.lse for part in parts], return_lse=True)
+    expected, lse = reference.merge_attention(
+        [np.nan_to_num(part.out) for part in parts], [part.lse for part in parts], return_lse=True
+    )
     for seed, mode in ((1, "plain"), (2, "instrumented")):
-        out, merged = run_merge([part.out for part in parts], [part.lse for part in parts], mode=mode, seed=seed)
+        out, merged = run_merge(
+            [part.out for part in parts], [part.lse for part in parts], mode=mode, seed=seed
+        )
         assert np.allclose(out, expected, atol=1e-6, rtol=0)
         assert np.allclose(merged, lse, atol=1e-6, rtol=0)

@@ -7,16 +7,16 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from vector_launch import encode_float32, run_decode, run_encode, run_hadamard
 
 from metalhead import reference
-from vector_launch import encode_float32, run_decode, run_encode, run_hadamard
 
 BITS = (2, 3, 4, 5, 6, 8)
 STATUS_NOT_FINITE, STATUS_NORM_OVERFLOW = 1, 2
 
 
 def vectors(dim: int, rows: int = 5, seed: int = 0) -> Any:
-    """Vectors [2, 1, rows, dim] of very different norms, one of them zero and one with a single coordinate."""
+    """Vectors [2, 1, rows, dim] of different norms, one of them zero and one with a single coordinate."""
     random = np.random.default_rng(seed)
     x = random.standard_normal((2, 1, rows, dim)).astype(np.float32)
     x *= np.float32(10) ** random.integers(-3, 4, (2, 1, rows, 1))
@@ -33,7 +33,9 @@ def formats(dim: int, bits: int, **changes: Any) -> reference.Format:
 
 def assert_same(actual: reference.Packed, expected: reference.Packed) -> None:
     """Same codes and same norms, bit for bit."""
-    assert np.array_equal(actual.codes, expected.codes), f"{(actual.codes != expected.codes).sum()} bytes of codes differ"
+    assert np.array_equal(actual.codes, expected.codes), (
+        f"{(actual.codes != expected.codes).sum()} bytes of codes differ"
+    )
     assert np.array_equal(actual.norms, expected.norms)
 
 
@@ -42,7 +44,9 @@ def assert_same(actual: reference.Packed, expected: reference.Packed) -> None:
 def test_codes_are_those_of_the_rule(bits: int, dim: int) -> None:
     """Every size and width, with a norm kind and a search that change with them."""
     norm = ("plain", "corrected", "unbiased")[(bits + dim // 32) % 3]
-    format = formats(dim, bits, norm=norm, search=(1, 5)[bits % 2], norm_dtype=("float32", "float16")[dim // 64 % 2])
+    format = formats(
+        dim, bits, norm=norm, search=(1, 5)[bits % 2], norm_dtype=("float32", "float16")[dim // 64 % 2]
+    )
     x = vectors(dim, rows=3)
     packed, status, _ = run_encode(x, format, seed=bits)
     assert status == 0

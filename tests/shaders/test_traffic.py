@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from attention_cases import Dims, make_qkv
 from attention_launch import Result, Tuning, attend
 from test_packed_attention import pack
@@ -15,7 +14,7 @@ STEP = 32  # keys that a simdgroup takes at a time with one row block
 
 
 def loaded(result: Result, name: str) -> int:
-    """Bytes that the first kernel loaded through a binding, each load instruction of each simdgroup counted once."""
+    """Bytes that the first kernel loaded through a binding, each load of each simdgroup counted once."""
     return int(next(iter(result.counters.values())).of(name).load_bytes)
 
 
@@ -65,7 +64,7 @@ def test_window_bounds_are_loop_limits(packed_bits: int) -> None:
 
 
 def test_causal_bounds_are_loop_limits() -> None:
-    """Prefill: each row group of 16 rows reads the keys up to its own last row, and no row past the diagonal."""
+    """Prefill: each row group of 16 rows reads the keys up to its own last row and no further."""
     dims = Dims(1, 1, 64, 64, 64, 64)
     q, k, v = make_qkv(dims, "float16")
     result = attend(q, k, v, tuning=Tuning(2, 1, 2), splits=None, mode="instrumented")
@@ -87,14 +86,18 @@ def test_prefill_window_skips_keys() -> None:
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 8])
 def test_arithmetic_of_packed_decode(bits: int) -> None:
-    """Codes are loaded and expanded once for all rows: look-ups and matrix products do not grow with the query heads."""
+    """Codes are expanded once for all rows: look-ups and matrix products do not grow with the heads."""
     counts: dict[int, Any] = {}
     length, dim = 128, 128
     for heads in (1, 8):
         q, k, v = make_qkv(Dims(heads, 1, 1, length, dim, dim), "float32")
         result = attend(q, pack(k, bits), pack(v, bits), tuning=Tuning(1, 2, 1), mode="instrumented")
         counters = next(iter(result.counters.values()))
-        tables = 0 if bits == 8 else sum(counters.of(name).simdgroup_loads for name in ("key_table", "value_table"))
+        tables = (
+            0
+            if bits == 8
+            else sum(counters.of(name).simdgroup_loads for name in ("key_table", "value_table"))
+        )
         counts[heads] = (counters.matrix_multiplies, tables, loaded(result, "key"), loaded(result, "value"))
     assert counts[1] == counts[8]
     multiplies, tables, key_bytes, value_bytes = counts[1]

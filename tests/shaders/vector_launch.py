@@ -1,15 +1,15 @@
-"""The kernels that handle one vector at a time on the SIMT runtime, and the encoder's rule in NumPy float32."""
+"""The kernels that handle one vector at a time, and the encoder's rule in NumPy float32."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-
 from attention_launch import TYPE_CODES, bound, library, sign_bits, strides_of, type_name
-from metalhead import reference
 from tools.metal.build import Mode
 from tools.metal.simt import Counters
+
+from metalhead import reference
 
 CODEC_PARAMS = np.dtype(
     [(name, np.int32) for name in ("outer", "middle", "rows", "head_dim")]
@@ -33,7 +33,14 @@ def _grid(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def run_hadamard(
-    x: Any, *, sign_seed: int | None, inverse: bool, out_dtype: Any = None, mode: Mode = "plain", seed: int = 0, threads: int = 64
+    x: Any,
+    *,
+    sign_seed: int | None,
+    inverse: bool,
+    out_dtype: Any = None,
+    mode: Mode = "plain",
+    seed: int = 0,
+    threads: int = 64,
 ) -> Any:
     """Rotate vectors [outer, middle, rows, dim]."""
     out = np.zeros(x.shape, out_dtype or x.dtype)
@@ -56,16 +63,26 @@ def run_encode(
     params["input_strides"], params["code_strides"] = strides_of(x), strides_of(codes)
     params["norm_strides"] = [stride // norms.itemsize for stride in norms.strides]
     constants = {
-        14: format.bits, 15: NORM_KINDS[format.norm], 16: format.search, 28: TYPE_CODES[type_name(x)],
+        14: format.bits,
+        15: NORM_KINDS[format.norm],
+        16: format.search,
+        28: TYPE_CODES[type_name(x)],
         29: TYPE_CODES[format.norm_dtype],
-    }  # fmt: skip
+    }
     buffers = {0: bound(x), 2: codes, 3: norms, 4: status, 30: params}
-    counters = library(mode).run("tq_encode", constants, buffers, grid=_grid(shape), threads=threads, seed=seed)
+    counters = library(mode).run(
+        "tq_encode", constants, buffers, grid=_grid(shape), threads=threads, seed=seed
+    )
     return reference.Packed(codes, norms, format), int(status[0]), counters
 
 
 def run_decode(
-    packed: reference.Packed, *, rotated: bool = False, out_dtype: Any = np.float32, mode: Mode = "plain", seed: int = 0
+    packed: reference.Packed,
+    *,
+    rotated: bool = False,
+    out_dtype: Any = np.float32,
+    mode: Mode = "plain",
+    seed: int = 0,
 ) -> Any:
     """Decode to [outer, middle, rows, dim]."""
     shape, dim = packed.norms.shape, packed.format.head_dim
@@ -73,7 +90,12 @@ def run_decode(
     params = _params(shape, dim, packed.format.seed)
     params["output_strides"], params["code_strides"] = strides_of(out), strides_of(packed.codes)
     params["norm_strides"] = [stride // packed.norms.itemsize for stride in packed.norms.strides]
-    constants = {14: packed.format.bits, 17: not rotated, 28: TYPE_CODES[type_name(out)], 29: TYPE_CODES[type_name(packed.norms)]}
+    constants = {
+        14: packed.format.bits,
+        17: not rotated,
+        28: TYPE_CODES[type_name(out)],
+        29: TYPE_CODES[type_name(packed.norms)],
+    }
     buffers = {1: bound(out), 2: packed.codes, 3: packed.norms, 30: params}
     library(mode).run("tq_decode", constants, buffers, grid=_grid(shape), threads=64, seed=seed)
     return out
@@ -102,7 +124,7 @@ def _quantised(y: Any, bits: int, unit: Any) -> tuple[Any, Any]:
 
 
 def rotate_float32(x: Any, seed: int | None) -> tuple[Any, Any]:
-    """Steps 1 to 3 of the rule: the rotated vectors over a power of two each, and the exponents of those powers."""
+    """The rotated vectors over a power of two each, and the exponents of those powers."""
     x = np.asarray(x, np.float32).astype(np.float64)  # scaling by powers of two is exact here
     exponent = np.frexp(np.abs(x).max(axis=-1))[1]
     exponent = np.where(exponent == 0, 0, exponent - 2)
@@ -112,7 +134,9 @@ def rotate_float32(x: Any, seed: int | None) -> tuple[Any, Any]:
     half = 1
     while half < x.shape[-1]:
         pairs = y.reshape(-1, x.shape[-1] // (2 * half), 2, half)
-        y = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2).reshape(x.shape)
+        y = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2).reshape(
+            x.shape
+        )
         half *= 2
     return y, exponent
 
@@ -136,7 +160,11 @@ def encode_float32(x: Any, format: reference.Format) -> reference.Packed:
             best = [codes, along, square]
             continue
         better = along * along * best[2] > best[1] * best[1] * square
-        best = [np.where(better[..., None], codes, best[0]), np.where(better, along, best[1]), np.where(better, square, best[2])]
+        best = [
+            np.where(better[..., None], codes, best[0]),
+            np.where(better, along, best[1]),
+            np.where(better, square, best[2]),
+        ]
     codes, along, square = best
     along, square = np.where(zero, one, along), np.where(zero, one, square)
     norm = {
