@@ -248,7 +248,7 @@ def attend(
     wide: int | None = None,
     **options: Any,
 ) -> Result:
-    """Run attention; ``splits`` None takes the prefill kernel, 1 the decode kernel alone, more add a reduction.
+    """Run attention; ``splits`` None takes the prefill kernel, 1 the decode kernel, more add a reduction.
 
     ``k`` and ``v`` are arrays or packed tensors of the reference; ``wide`` overrules whether rows are read
     16 bytes at a time (bit 0 keys, bit 1 values); ``options`` are keywords of `metalhead.sdpa`.
