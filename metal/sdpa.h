@@ -16,8 +16,7 @@ METAL_FUNC void attend_tile(thread const AttentionShape& shape, thread const Att
   const Team team = make_team<ROW_BLOCKS>(shape, 8 * Sides::Keys::kCount, 4 * Sides::Values::kCount,
                                           simdgroups, simdgroup, lane);
   const KeyRange range = visible_to_rows(params, call.sequence, first_row, params.rows_per_group);
-  attend<ROW_BLOCKS>(shape, call, params, sides.keys, sides.values, team, first_row, range, params.scale,
-                     scratch);
+  attend<ROW_BLOCKS>(shape, call, params, sides.keys, sides.values, team, first_row, range, scratch);
 }
 
 template <typename T>

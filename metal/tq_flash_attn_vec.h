@@ -19,8 +19,7 @@ METAL_FUNC void attend_packed_split(thread const AttentionShape& shape, thread c
   const KeyRange range = keys_of_split(params, call.sequence, call.split);
   const long rows = rows_of_kv_head(params);
   for (long first = 0; first < rows; first += 8 * ROW_BLOCKS * team.row_groups) {
-    attend<ROW_BLOCKS>(shape, call, params, sides.keys, sides.values, team, first, range,
-                       packed_scale(params), scratch);
+    attend<ROW_BLOCKS>(shape, call, params, sides.keys, sides.values, team, first, range, scratch);
   }
 }
 

@@ -13,8 +13,7 @@ METAL_FUNC void attend_packed_tile(thread const AttentionShape& shape, thread co
   const PackedSides<ROW_BLOCKS> sides = make_packed_sides<ROW_BLOCKS>(params, call, arrays);
   const Team team = make_packed_team<ROW_BLOCKS>(shape, sides, simdgroups, simdgroup, lane);
   const KeyRange range = visible_to_rows(params, call.sequence, first_row, params.rows_per_group);
-  attend<ROW_BLOCKS>(shape, call, params, sides.keys, sides.values, team, first_row, range,
-                     packed_scale(params), scratch);
+  attend<ROW_BLOCKS>(shape, call, params, sides.keys, sides.values, team, first_row, range, scratch);
 }
 
 [[kernel]] void tq_sdpa(

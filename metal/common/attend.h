@@ -20,15 +20,15 @@ struct AttentionCall {
   device float* partial_stats;
 };
 
-/// Copies a query row, times `scale` and rotated if asked, to `to`; a row that is not there gives zeros.
+/// Copies a query row, rotated if asked, to `to`; a row that is not there gives zeros.
 METAL_FUNC void stage_query(thread const AttentionShape& shape, thread const AttentionCall& call,
-                            constant AttentionParams& params, thread const QueryRow& place, float scale,
-                            uint lane, threadgroup float* to) {
+                            constant AttentionParams& params, thread const QueryRow& place, uint lane,
+                            threadgroup float* to) {
   const long at = long(call.batch) * params.query_strides[0] + long(place.head) * params.query_strides[1] +
                   long(place.row) * params.query_strides[2];
   if (!shape.rotate_query) {
     for (int j = int(lane); j < shape.head_dim; j += 32) {
-      to[j] = place.present ? load_element(call.query, at + j, shape.query_type) * scale : 0.0f;
+      to[j] = place.present ? load_element(call.query, at + j, shape.query_type) : 0.0f;
     }
     return;
   }
@@ -40,7 +40,7 @@ METAL_FUNC void stage_query(thread const AttentionShape& shape, thread const Att
   }
   apply_signs(values, count, params.key_signs, lane);
   walsh_hadamard(values, count, lane);
-  const float factor = scale * rotation_factor(uint(shape.head_dim));
+  const float factor = rotation_factor(uint(shape.head_dim));
   METALHEAD_UNROLL for (int i = 0; i < METALHEAD_LANE_VALUES; ++i) {
     if (i < count) to[32 * i + int(lane)] = values[i] * factor;
   }
@@ -68,14 +68,14 @@ METAL_FUNC void take_queries(thread RowState<ROW_BLOCKS>& state, int b8, thread 
 template <int ROW_BLOCKS, typename Keys>
 METAL_FUNC void load_queries(thread RowState<ROW_BLOCKS>& state, thread const AttentionShape& shape,
                              thread const AttentionCall& call, constant AttentionParams& params,
-                             thread const Keys& keys, thread const Team& team, long first_row, float scale,
+                             thread const Keys& keys, thread const Team& team, long first_row,
                              threadgroup float* scratch) {
   METALHEAD_UNROLL for (int b8 = 0; b8 < ROW_BLOCKS; ++b8) {
     for (int row_group = 0; row_group < team.row_groups; ++row_group) {
       const long first = first_row + 8 * (row_group * ROW_BLOCKS + b8);
       for (int r = team.simdgroup; r < 8; r += team.simdgroups) {
         const QueryRow place = query_row(params, call.sequence, call.kv_head, first + r);
-        stage_query(shape, call, params, place, scale, team.lane, scratch + r * shape.head_dim);
+        stage_query(shape, call, params, place, team.lane, scratch + r * shape.head_dim);
       }
       threadgroup_barrier(mem_flags::mem_threadgroup);
       if (row_group == team.row_group) take_queries(state, b8, keys, team, shape.head_dim, scratch);
@@ -220,16 +220,14 @@ METAL_FUNC void write_rows(thread RowState<ROW_BLOCKS>& state, thread const Atte
 }
 
 /// Everything for the rows [first_row, first_row + 8 * ROW_BLOCKS * row groups) over the keys of `split`.
-/// `scale` is what the queries are multiplied by.
 template <int ROW_BLOCKS, typename Keys, typename Values>
 METAL_FUNC void attend(thread const AttentionShape& shape, thread const AttentionCall& call,
                        constant AttentionParams& params, thread const Keys& keys, thread const Values& values,
-                       thread const Team& team, long first_row, KeyRange split, float scale,
-                       threadgroup float* scratch) {
+                       thread const Team& team, long first_row, KeyRange split, threadgroup float* scratch) {
   const int rows = 8 * ROW_BLOCKS;
   const int keys_a_step = 8 * METALHEAD_SCORE_MATRICES / ROW_BLOCKS * shape.key_groups;
   RowState<ROW_BLOCKS> state;
-  load_queries(state, shape, call, params, keys, team, first_row, scale, scratch);
+  load_queries(state, shape, call, params, keys, team, first_row, scratch);
   const KeyRange range = keys_of_row_group(call, params, first_row + team.row_group * rows, rows, split);
   METALHEAD_UNROLL for (int b8 = 0; b8 < ROW_BLOCKS; ++b8) {
     // Keys past the split are visible, but were not loaded.

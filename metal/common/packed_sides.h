@@ -52,7 +52,7 @@ METAL_FUNC PackedSides<ROW_BLOCKS> make_packed_sides(constant AttentionParams& p
   sides.keys.table = arrays.key_table;
   sides.keys.stride = params.key_strides[2];
   sides.keys.norm_stride = params.key_norm_strides[2];
-  sides.keys.norm_factor = 1.0f;
+  sides.keys.norm_factor = kHasKeyNorms ? rotation_factor(kHeadDim) : 1.0f;
   sides.keys.dim = int(kHeadDim);
   sides.keys.bits = kKeyBits;
   sides.keys.type = kKeyType;
@@ -72,12 +72,6 @@ METAL_FUNC PackedSides<ROW_BLOCKS> make_packed_sides(constant AttentionParams& p
   sides.values.norm_type = norm_type(2);
   sides.values.wide = (kWideRows & 2) != 0;
   return sides;
-}
-
-/// What queries are multiplied by: the levels of keys are in units of norm / sqrt(D), and the norm comes
-/// later.
-METAL_FUNC float packed_scale(constant AttentionParams& params) {
-  return kHasKeyNorms ? params.scale * rotation_factor(kHeadDim) : params.scale;
 }
 
 METAL_FUNC AttentionShape make_packed_shape() {

@@ -24,36 +24,76 @@ struct StepScores {
   simdgroup_float8x8 tiles[METALHEAD_SCORE_MATRICES];
 };
 
-/// Adds q.k over the team column's dims for the keys [first, first + 8 * tiles).
+METAL_FUNC StepScores no_scores() {
+  StepScores scores;
+  METALHEAD_UNROLL for (int i = 0; i < METALHEAD_SCORE_MATRICES; ++i) {
+    scores.tiles[i] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
+  }
+  return scores;
+}
+
+/// Sums that a score is made of: fewer roundings follow each other, and products need not wait for one
+/// another.
+template <int ROW_BLOCKS>
+struct PartialScores {
+  static constant constexpr int kParts = ROW_BLOCKS == 4 ? 2 : 4;
+  static constant constexpr int kMatrices = ROW_BLOCKS * kParts;
+  simdgroup_float8x8 sums[kMatrices];
+};
+
+/// q.k over the team column's dims for 8 keys: one matrix for each row block. `keys_end` is the first key not
+/// to be read.
+template <int ROW_BLOCKS, typename Keys>
+METAL_FUNC void multiply_tile(thread PartialScores<ROW_BLOCKS>& parts,
+                              thread const RowState<ROW_BLOCKS>& state, thread const Keys& keys,
+                              thread const Team& team, thread const Sequence& sequence, int first,
+                              int keys_end) {
+  const int blocks = METALHEAD_MATRICES / ROW_BLOCKS, runs = blocks / Keys::kCount;
+  const int count = PartialScores<ROW_BLOCKS>::kParts;
+  const int key = first + matrix_column(team.lane);
+  const int row_a = physical_row(sequence, key), row_b = physical_row(sequence, key + 1);
+  METALHEAD_UNROLL for (int i = 0; i < ROW_BLOCKS * count; ++i) {
+    parts.sums[i] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
+  }
+  METALHEAD_UNROLL for (int run = 0; run < runs; ++run) {
+    if (run * 8 * keys.count() >= team.key_width) continue;
+    const int dim = team.column * team.key_width + (8 * run + matrix_row(team.lane)) * keys.count();
+    typename Keys::Run a, b;
+    keys.load(a, row_a, dim, key < keys_end);
+    keys.load(b, row_b, dim, key + 1 < keys_end);
+    METALHEAD_UNROLL for (int t = 0; t < Keys::kCount / 2; ++t) {
+      if (2 * t >= keys.count()) continue;
+      const vec<typename Keys::Element, 2> x = keys.pair(a, t), y = keys.pair(b, t);
+      simdgroup_matrix<typename Keys::Element, 8, 8> even, odd;
+      even.thread_elements()[0] = x[0];
+      even.thread_elements()[1] = y[0];
+      odd.thread_elements()[0] = x[1];
+      odd.thread_elements()[1] = y[1];
+      METALHEAD_UNROLL for (int b8 = 0; b8 < ROW_BLOCKS; ++b8) {
+        const int at = b8 * blocks + run * Keys::kCount + 2 * t, to = b8 * count + 2 * t % count;
+        simdgroup_multiply_accumulate(parts.sums[to], state.query[at], even, parts.sums[to]);
+        simdgroup_multiply_accumulate(parts.sums[to + 1], state.query[at + 1], odd, parts.sums[to + 1]);
+      }
+    }
+  }
+}
+
+/// Scores of the keys [first, first + 8 * tiles).
 template <int ROW_BLOCKS, typename Keys>
 METAL_FUNC void multiply_keys(thread RowState<ROW_BLOCKS>& state, thread StepScores& scores,
                               thread const Keys& keys, thread const Team& team,
                               thread const Sequence& sequence, int first, int end) {
-  const int tiles = METALHEAD_SCORE_MATRICES / ROW_BLOCKS, blocks = METALHEAD_MATRICES / ROW_BLOCKS;
-  const int runs = blocks / Keys::kCount;
+  const int tiles = METALHEAD_SCORE_MATRICES / ROW_BLOCKS, count = PartialScores<ROW_BLOCKS>::kParts;
   METALHEAD_UNROLL for (int tile = 0; tile < tiles; ++tile) {
-    const int key = first + 8 * tile + matrix_column(team.lane);
-    const int row_a = physical_row(sequence, key), row_b = physical_row(sequence, key + 1);
-    METALHEAD_UNROLL for (int run = 0; run < runs; ++run) {
-      if (run * 8 * keys.count() >= team.key_width) continue;
-      const int dim = team.column * team.key_width + (8 * run + matrix_row(team.lane)) * keys.count();
-      typename Keys::Run a, b;
-      keys.load(a, row_a, dim, key < end);
-      keys.load(b, row_b, dim, key + 1 < end);
-      METALHEAD_UNROLL for (int t = 0; t < Keys::kCount / 2; ++t) {
-        if (2 * t >= keys.count()) continue;
-        const vec<typename Keys::Element, 2> x = keys.pair(a, t), y = keys.pair(b, t);
-        simdgroup_matrix<typename Keys::Element, 8, 8> even, odd;
-        even.thread_elements()[0] = x[0];
-        even.thread_elements()[1] = y[0];
-        odd.thread_elements()[0] = x[1];
-        odd.thread_elements()[1] = y[1];
-        METALHEAD_UNROLL for (int b8 = 0; b8 < ROW_BLOCKS; ++b8) {
-          const int at = b8 * blocks + run * Keys::kCount + 2 * t;
-          thread simdgroup_float8x8& score = scores.tiles[b8 * tiles + tile];
-          simdgroup_multiply_accumulate(score, state.query[at], even, score);
-          simdgroup_multiply_accumulate(score, state.query[at + 1], odd, score);
-        }
+    PartialScores<ROW_BLOCKS> parts;
+    multiply_tile(parts, state, keys, team, sequence, first + 8 * tile, end);
+    METALHEAD_UNROLL for (int b8 = 0; b8 < ROW_BLOCKS; ++b8) {
+      METALHEAD_UNROLL for (int e = 0; e < 2; ++e) {
+        float sums[count];
+        METALHEAD_UNROLL for (int i = 0; i < count; ++i) sums[i] =
+            parts.sums[b8 * count + i].thread_elements()[e];
+        METALHEAD_UNROLL for (int i = 0; i < count / 2; ++i) sums[i] += sums[i + count / 2];
+        scores.tiles[b8 * tiles + tile].thread_elements()[e] = count == 4 ? sums[0] + sums[1] : sums[0];
       }
     }
   }
@@ -117,10 +157,11 @@ METAL_FUNC void weigh(thread RowState<ROW_BLOCKS>& state, thread StepScores& sco
                       thread const Keys& keys, thread const Team& team, thread const Sequence& sequence,
                       int first, int end) {
   const int tiles = METALHEAD_SCORE_MATRICES / ROW_BLOCKS, blocks = METALHEAD_MATRICES / ROW_BLOCKS;
-  float norms[2 * METALHEAD_SCORE_MATRICES];
+  float factors[2 * METALHEAD_SCORE_MATRICES];  // the scale, and the norms of packed keys
   METALHEAD_UNROLL for (int i = 0; i < 2 * tiles; ++i) {
     const int key = first + 8 * (i / 2) + matrix_column(team.lane) + i % 2;
-    norms[i] = Keys::kHasNorms && key < end ? keys.norm(physical_row(sequence, key)) : 1.0f;
+    factors[i] = params.scale;
+    if (Keys::kHasNorms && key < end) factors[i] *= keys.norm(physical_row(sequence, key));
   }
   METALHEAD_UNROLL for (int b8 = 0; b8 < ROW_BLOCKS; ++b8) {
     thread RowStats& stats = state.stats[b8];
@@ -128,7 +169,7 @@ METAL_FUNC void weigh(thread RowState<ROW_BLOCKS>& state, thread StepScores& sco
     METALHEAD_UNROLL for (int i = 0; i < 2 * tiles; ++i) {
       const int key = first + 8 * (i / 2) + matrix_column(team.lane) + i % 2;
       thread auto& elements = scores.tiles[b8 * tiles + i / 2].thread_elements();
-      const float score = finish_score(modifiers, params, state.rows[b8], elements[i % 2] * norms[i], key);
+      const float score = finish_score(modifiers, params, state.rows[b8], elements[i % 2] * factors[i], key);
       elements[i % 2] = score;
       top = max(top, score);
     }
@@ -177,10 +218,7 @@ METAL_FUNC void stream_keys(thread RowState<ROW_BLOCKS>& state, thread const Sco
   for (int step = 0; step < steps; ++step) {
     const int first = range.begin + (step * key_groups + team.key_group) * step_keys;
     const bool has_keys = first < range.end;
-    StepScores scores;
-    METALHEAD_UNROLL for (int i = 0; i < METALHEAD_SCORE_MATRICES; ++i) {
-      scores.tiles[i] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
-    }
+    StepScores scores = no_scores();
     if (has_keys) multiply_keys(state, scores, keys, team, sequence, first, range.end);
     if (team.columns > 1) exchange_scores(scores, team, scratch);
     if (!has_keys) continue;
