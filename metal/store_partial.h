@@ -17,7 +17,7 @@ constant uint kInputType [[function_constant(kConstantDType0)]];
                               constant ReduceParams& params [[buffer(kSlotParams)]],
                               uint3 place [[threadgroup_position_in_grid]],
                               uint thread_index [[thread_index_in_threadgroup]],
-                              uint threads [[threads_per_threadgroup]]) {
+                              uint3 threads [[threads_per_threadgroup]]) {
   const long index = (long(place.z) * params.query_heads + place.y) * params.query_length + place.x;
   const long slot = index * params.splits + params.split;
   const float maximum = lse[index];
@@ -29,7 +29,7 @@ constant uint kInputType [[function_constant(kConstantDType0)]];
   if (empty) return;
   const long at = long(place.z) * params.out_strides[0] + long(place.y) * params.out_strides[1] +
                   long(place.x) * params.out_strides[2];
-  for (int j = int(thread_index); j < params.value_dim; j += int(threads)) {
+  for (int j = int(thread_index); j < params.value_dim; j += int(threads.x)) {
     partial_out[slot * params.value_dim + j] = load_element(out, at + j, kInputType);
   }
 }

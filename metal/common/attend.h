@@ -166,7 +166,7 @@ METAL_FUNC RowStats joined_stats(threadgroup const float2* stats, int r, int key
 /// Adds this simdgroup's sums of a row block, under the joint maximum, to `rows` [8][value_dim]; the first
 /// key group sets them.
 template <int ROW_BLOCKS, typename Values>
-METAL_FUNC void add_sums(thread const RowState<ROW_BLOCKS>& state, int b8, thread const Values& values,
+METAL_FUNC void add_sums(thread RowState<ROW_BLOCKS>& state, int b8, thread const Values& values,
                          thread const Team& team, int value_dim, float weight, threadgroup float* rows) {
   const int blocks = METALHEAD_MATRICES / ROW_BLOCKS, pairs = Values::kCount / 2;
   METALHEAD_UNROLL for (int i = 0; i < blocks; ++i) {

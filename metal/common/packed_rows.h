@@ -31,29 +31,28 @@ METAL_FUNC void fill_table(threadgroup float2* table, uint bits, uint thread_ind
   for (uint i = thread_index; i < entries; i += threads) table[i] = table_pair(i, bits);
 }
 
-/// `bit_count` bits from `from` on as words; `shift` of them are skipped where the run is shorter than a
-/// byte.
-METAL_FUNC void load_bits(thread uint* words, device const uchar* from, uint bit_count, uint shift,
+/// `bit_count` bits from `from` on as words; `shift` of them are skipped where a run is shorter than a byte.
+template <int WORDS>
+METAL_FUNC void load_bits(thread uint (&words)[WORDS], device const uchar* from, uint bit_count, uint shift,
                           bool wide) {
-  if (bit_count < 32 || !wide) {
-    if (bit_count < 8) {
-      words[0] = uint(from[0]) >> shift;
-      return;
-    }
-    for (uint byte_index = 0; byte_index < bit_count / 8; ++byte_index) {
-      const uint moved = uint(from[byte_index]) << (8 * (byte_index % 4));
-      words[byte_index / 4] = byte_index % 4 == 0 ? moved : words[byte_index / 4] | moved;
+  if (bit_count < 8) {
+    words[0] = uint(from[0]) >> shift;
+  } else if (!wide || bit_count < 32) {
+    METALHEAD_UNROLL for (uint w = 0; w < uint(WORDS); ++w) {
+      METALHEAD_UNROLL for (uint b = 0; b < 4; ++b) {
+        if (32 * w + 8 * b < bit_count) words[w] |= uint(from[4 * w + b]) << (8 * b);
+      }
     }
   } else if (bit_count == 32) {
     words[0] = *(device const uint*)from;
   } else if (bit_count == 64) {
     const uint2 loaded = *(device const uint2*)from;
-    words[0] = loaded.x;
-    words[1] = loaded.y;
+    METALHEAD_UNROLL for (int w = 0; w < min(WORDS, 2); ++w) words[w] = loaded[w];
   } else {
-    for (uint w = 0; w < bit_count / 32; w += 4) {
+    METALHEAD_UNROLL for (int w = 0; w < WORDS; w += 4) {
+      if (32 * uint(w) >= bit_count) continue;
       const uint4 loaded = *(device const uint4*)(from + 4 * w);
-      METALHEAD_UNROLL for (uint i = 0; i < 4; ++i) words[w + i] = loaded[i];
+      METALHEAD_UNROLL for (int i = 0; i < min(WORDS - w, 4); ++i) words[w + i] = loaded[i];
     }
   }
 }
@@ -69,7 +68,8 @@ METAL_FUNC float4 load_four(device const uchar* array, long index, uint type) {
 template <int COUNT>
 struct PackedRun {
   uint high[COUNT];
-  uint low[COUNT < 16 ? 1 : COUNT / 16];
+  static constant constexpr int kLowWords = COUNT < 16 ? 1 : COUNT / 16;
+  uint low[kLowWords];
 };
 
 /// Rows of one head of K or V, packed or (bits 0) dense. PARTS: lanes that share a row.
@@ -105,7 +105,7 @@ struct PackedRows {
       return;
     }
     METALHEAD_UNROLL for (int w = 0; w < COUNT; ++w) run.high[w] = 0;
-    METALHEAD_UNROLL for (int w = 0; w < (COUNT < 16 ? 1 : COUNT / 16); ++w) run.low[w] = 0;
+    METALHEAD_UNROLL for (int w = 0; w < Run::kLowWords; ++w) run.low[w] = 0;
     if (!present || first >= dim) return;
     device const uchar* from = rows + long(row) * stride;
     const uint high = high_width(bits), low = low_width(bits), at = uint(first), length = uint(count());
