@@ -10,8 +10,10 @@
 
 #include "bindings/copy.h"
 #include "bindings/device.h"
+#include "bindings/gil.h"
 #include "bindings/numpy_access.h"
 #include "bindings/operand.h"
+#include "bindings/scalars.h"
 #include "core/error.h"
 #include "devices/device_registry.h"
 
@@ -42,7 +44,7 @@ nb::tuple strides_in_bytes(const Array& array) {
 nb::object to_numpy(nb::handle_t<Array> self) {
   const Array& array = *nb::inst_ptr<Array>(self);
   {
-    const nb::gil_scoped_release nogil;
+    const GilRelease nogil;
     array.device().wait();
   }
   return numpy_view(array.tensor, self);
@@ -181,9 +183,9 @@ std::string representation(const Array& array) {
 std::vector<int64_t> shape_from_python(nb::handle shape) {
   std::vector<int64_t> sizes;
   if (PyIndex_Check(shape.ptr())) {
-    sizes.push_back(nb::cast<int64_t>(shape));
+    sizes.push_back(int_argument("Array", "shape", shape));
   } else {
-    sizes = nb::cast<std::vector<int64_t>>(shape);
+    for (nb::handle size : nb::iter(shape)) sizes.push_back(int_argument("Array", "shape", size));
   }
   return sizes;
 }

@@ -6,6 +6,7 @@
 
 #include "bindings/attention_call.h"
 #include "bindings/device.h"
+#include "bindings/gil.h"
 #include "bindings/operand.h"
 #include "bindings/scalars.h"
 #include "core/error.h"
@@ -100,7 +101,7 @@ void run_without_gil(uint64_t cost, Run&& run) {
     run();
     return;
   }
-  const nb::gil_scoped_release nogil;
+  const GilRelease nogil;
   run();
 }
 
@@ -236,21 +237,23 @@ nb::object merge_attention(nb::handle outs, nb::handle lses, nb::handle out, nb:
 }  // namespace
 
 void bind_attention(nb::module_& module) {
-  module.def("sdpa", &sdpa, nb::arg("q"), nb::arg("k"), nb::arg("v"), nb::arg("scale").none(),
-             nb::arg("causal"), nb::arg("window_size").none(), nb::arg("softcap"), nb::arg("mask").none(),
-             nb::arg("alibi_slopes").none(), nb::arg("sinks").none(), nb::arg("kv_lengths").none(),
-             nb::arg("ring_start"), nb::arg("out").none(), nb::arg("return_lse"), nb::arg("device").none());
-  module.def("sdpa_sliding", &sdpa_sliding, nb::arg("q"), nb::arg("k"), nb::arg("v"),
-             nb::arg("window_size").none(), nb::arg("scale").none(), nb::arg("softcap"),
-             nb::arg("sinks").none(), nb::arg("kv_lengths").none(), nb::arg("ring_start"),
-             nb::arg("out").none(), nb::arg("return_lse"), nb::arg("device").none());
-  module.def("flash_attn_vec", &flash_attn_vec, nb::arg("q"), nb::arg("k"), nb::arg("v"),
-             nb::arg("scale").none(), nb::arg("causal"), nb::arg("window_size").none(), nb::arg("softcap"),
-             nb::arg("mask").none(), nb::arg("alibi_slopes").none(), nb::arg("sinks").none(),
-             nb::arg("kv_lengths").none(), nb::arg("ring_start"), nb::arg("out").none(),
-             nb::arg("return_lse"), nb::arg("device").none(), nb::arg("splits").none());
-  module.def("merge_attention", &merge_attention, nb::arg("outs"), nb::arg("lses"), nb::arg("out").none(),
-             nb::arg("return_lse"));
+  module.def("sdpa", &sdpa, nb::arg("q").none(), nb::arg("k").none(), nb::arg("v").none(),
+             nb::arg("scale").none(), nb::arg("causal").none(), nb::arg("window_size").none(),
+             nb::arg("softcap").none(), nb::arg("mask").none(), nb::arg("alibi_slopes").none(),
+             nb::arg("sinks").none(), nb::arg("kv_lengths").none(), nb::arg("ring_start").none(),
+             nb::arg("out").none(), nb::arg("return_lse").none(), nb::arg("device").none());
+  module.def("sdpa_sliding", &sdpa_sliding, nb::arg("q").none(), nb::arg("k").none(), nb::arg("v").none(),
+             nb::arg("window_size").none(), nb::arg("scale").none(), nb::arg("softcap").none(),
+             nb::arg("sinks").none(), nb::arg("kv_lengths").none(), nb::arg("ring_start").none(),
+             nb::arg("out").none(), nb::arg("return_lse").none(), nb::arg("device").none());
+  module.def("flash_attn_vec", &flash_attn_vec, nb::arg("q").none(), nb::arg("k").none(), nb::arg("v").none(),
+             nb::arg("scale").none(), nb::arg("causal").none(), nb::arg("window_size").none(),
+             nb::arg("softcap").none(), nb::arg("mask").none(), nb::arg("alibi_slopes").none(),
+             nb::arg("sinks").none(), nb::arg("kv_lengths").none(), nb::arg("ring_start").none(),
+             nb::arg("out").none(), nb::arg("return_lse").none(), nb::arg("device").none(),
+             nb::arg("splits").none());
+  module.def("merge_attention", &merge_attention, nb::arg("outs").none(), nb::arg("lses").none(),
+             nb::arg("out").none(), nb::arg("return_lse").none());
 }
 
 }  // namespace metalhead::python

@@ -1,4 +1,5 @@
 #include "bindings/device.h"
+#include "bindings/gil.h"
 
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
@@ -74,14 +75,14 @@ void bind_device(nb::module_& module) {
       .def(
           "synchronize",
           [](const DeviceHandle& h) {
-            const nb::gil_scoped_release nogil;
+            const GilRelease nogil;
             h.device->wait();
           },
           "Waits until all work given to the device has finished; raises the first error among it.")
       .def(
           "warm_up",
           [](const DeviceHandle& h) {
-            const nb::gil_scoped_release nogil;
+            const GilRelease nogil;
             h.device->warm_up();
           },
           "Starts threads and compiles pipelines that first calls would otherwise wait for.")

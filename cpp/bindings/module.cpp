@@ -4,6 +4,7 @@
 #include "bindings/array.h"
 #include "bindings/attention_call.h"
 #include "bindings/device.h"
+#include "bindings/gil.h"
 #include "bindings/numpy_access.h"
 #include "bindings/turboquant.h"
 #include "core/error.h"
@@ -35,6 +36,7 @@ NB_MODULE(_core, module) {
   module.doc() = "The native core of metalhead: devices, arrays and operations.";
   metalhead::python::import_numpy();
   register_errors(module);
+  metalhead::python::bind_gil(module);
   metalhead::python::bind_device(module);
   metalhead::python::bind_array(module);
   metalhead::python::bind_attention(module);

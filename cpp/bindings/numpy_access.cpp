@@ -82,6 +82,8 @@ void import_numpy() {
 
 bool is_numpy(nb::handle object) { return PyArray_Check(object.ptr()); }
 
+bool is_numpy_bool(nb::handle object) { return PyArray_IsScalar(object.ptr(), Bool); }
+
 bool is_read_only(nb::handle array) { return !PyArray_ISWRITEABLE(as_array(array)); }
 
 NumpyLayout describe_numpy(nb::handle object, Tensor& tensor) {

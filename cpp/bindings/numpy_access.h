@@ -17,6 +17,9 @@ void import_numpy();
 
 bool is_numpy(nb::handle object);
 
+/// True for NumPy's scalar booleans.
+bool is_numpy_bool(nb::handle object);
+
 /// True if NumPy forbids writing to the array.
 bool is_read_only(nb::handle array);
 

@@ -38,7 +38,7 @@ int64_t int_argument(const char* op, const char* name, nb::handle object) {
 bool bool_argument(const char* op, const char* name, nb::handle object) {
   if (object.ptr() == Py_True) return true;
   if (object.ptr() == Py_False) return false;
-  if (type_text(object) == "bool" || type_text(object) == "bool_") return PyObject_IsTrue(object.ptr()) == 1;
+  if (is_numpy_bool(object)) return PyObject_IsTrue(object.ptr()) == 1;
   throw TypeError(concat(op, ": ", name, " must be True or False, got ", type_text(object)));
 }
 

@@ -5,6 +5,7 @@
 
 #include "bindings/attention_call.h"
 #include "bindings/device.h"
+#include "bindings/gil.h"
 #include "bindings/numpy_access.h"
 #include "bindings/operand.h"
 #include "bindings/scalars.h"
@@ -22,13 +23,15 @@ bool given(nb::handle object) { return object.is_valid() && !object.is_none(); }
 std::optional<uint64_t> seed_from_python(const char* op, nb::handle object) {
   if (!given(object)) return std::nullopt;
   if (PyBool_Check(object.ptr()) || !PyIndex_Check(object.ptr())) {
-    throw TypeError(concat(op, ": seed must be an integer or None, got ", nb::cast<std::string>(nb::repr(object))));
+    throw TypeError(
+        concat(op, ": seed must be an integer or None, got ", nb::cast<std::string>(nb::repr(object))));
   }
   const nb::object index = nb::steal(PyNumber_Index(object.ptr()));
   const unsigned long long seed = PyLong_AsUnsignedLongLong(index.ptr());
   if (PyErr_Occurred()) {
     PyErr_Clear();
-    throw ValueError(concat(op, ": seed must be from 0 to 2^64 - 1, got ", nb::cast<std::string>(nb::str(index))));
+    throw ValueError(
+        concat(op, ": seed must be from 0 to 2^64 - 1, got ", nb::cast<std::string>(nb::str(index))));
   }
   return seed;
 }
@@ -74,7 +77,8 @@ struct PackedShapes {
   std::span<const int64_t> of_norms() const { return std::span(codes).first(rank - 1); }
 };
 
-nb::object tq_encode(nb::handle x, nb::handle format_fields, nb::handle codes_out, nb::handle norms_out, nb::handle device_name) {
+nb::object tq_encode(nb::handle x, nb::handle format_fields, nb::handle codes_out, nb::handle norms_out,
+                     nb::handle device_name) {
   constexpr const char* kOp = "tq_encode";
   const TQFormat format = format_from_python(kOp, format_fields);
   const ArrayKind kind = kind_of(kOp, "x", x);
@@ -94,7 +98,7 @@ nb::object tq_encode(nb::handle x, nb::handle format_fields, nb::handle codes_ou
     norms = Operand::result(kind, shapes.of_norms(), format.norm_dtype, device);
   }
   {
-    const nb::gil_scoped_release nogil;
+    const GilRelease nogil;
     run_tq_encode(device, input.tensor(), format, codes.tensor(), norms.tensor(), in_place);
   }
   codes.finish();
@@ -102,8 +106,8 @@ nb::object tq_encode(nb::handle x, nb::handle format_fields, nb::handle codes_ou
   return nb::make_tuple(codes.to_python(kind, x), norms.to_python(kind, x));
 }
 
-nb::object tq_decode(nb::handle codes_array, nb::handle norms_array, nb::handle format_fields, nb::handle rotated,
-                     nb::handle dtype) {
+nb::object tq_decode(nb::handle codes_array, nb::handle norms_array, nb::handle format_fields,
+                     nb::handle rotated, nb::handle dtype) {
   constexpr const char* kOp = "tq_decode";
   const TQFormat format = format_from_python(kOp, format_fields);
   const bool stay_rotated = bool_argument(kOp, "rotated", rotated);
@@ -122,14 +126,15 @@ nb::object tq_decode(nb::handle codes_array, nb::handle norms_array, nb::handle 
   shape[rank - 1] = format.head_dim;
   const Operand out = Operand::result(kind, std::span(shape).first(rank), out_dtype, device);
   {
-    const nb::gil_scoped_release nogil;
+    const GilRelease nogil;
     run_tq_decode(device, codes.tensor(), norms.tensor(), format, stay_rotated, out.tensor());
     if (codes.needs_wait() || norms.needs_wait() || out.needs_wait()) device.wait();
   }
   return out.to_python(kind, codes_array);
 }
 
-nb::object hadamard(nb::handle x, nb::handle seed, nb::handle inverse, nb::handle out_array, nb::handle device_name) {
+nb::object hadamard(nb::handle x, nb::handle seed, nb::handle inverse, nb::handle out_array,
+                    nb::handle device_name) {
   constexpr const char* kOp = "hadamard";
   const std::optional<uint64_t> seed_value = seed_from_python(kOp, seed);
   const bool inverted = bool_argument(kOp, "inverse", inverse);
@@ -144,10 +149,11 @@ nb::object hadamard(nb::handle x, nb::handle seed, nb::handle inverse, nb::handl
     out = Operand::output(kOp, out_array, device);
     check_hadamard_out(tensor, out.tensor());
   } else {
-    out = Operand::result(kind, std::span(tensor.shape).first(static_cast<size_t>(tensor.rank)), tensor.dtype, device);
+    out = Operand::result(kind, std::span(tensor.shape).first(static_cast<size_t>(tensor.rank)), tensor.dtype,
+                          device);
   }
   {
-    const nb::gil_scoped_release nogil;
+    const GilRelease nogil;
     run_hadamard(device, tensor, seed_value, inverted, out.tensor());
     if (input.needs_wait() || out.needs_wait()) device.wait();
   }
@@ -164,15 +170,16 @@ CacheSide side_from_python(const char* op, nb::handle array, nb::handle norms, n
   return side;
 }
 
-nb::object tq_attention(nb::handle q, nb::handle k, nb::handle k_norms, nb::handle k_format, nb::handle v, nb::handle v_norms,
-                        nb::handle v_format, nb::handle scale, nb::handle causal, nb::handle window_size, nb::handle softcap,
-                        nb::handle mask, nb::handle alibi_slopes, nb::handle sinks, nb::handle kv_lengths,
-                        nb::handle ring_start, nb::handle out, nb::handle return_lse, nb::handle device, nb::handle rotated,
-                        nb::handle splits) {
+nb::object tq_attention(nb::handle q, nb::handle k, nb::handle k_norms, nb::handle k_format, nb::handle v,
+                        nb::handle v_norms, nb::handle v_format, nb::handle scale, nb::handle causal,
+                        nb::handle window_size, nb::handle softcap, nb::handle mask, nb::handle alibi_slopes,
+                        nb::handle sinks, nb::handle kv_lengths, nb::handle ring_start, nb::handle out,
+                        nb::handle return_lse, nb::handle device, nb::handle rotated, nb::handle splits) {
   constexpr const char* kOp = "tq_attention";
-  return attend(kOp, q, side_from_python(kOp, k, k_norms, k_format), side_from_python(kOp, v, v_norms, v_format),
-                {scale, causal, window_size, softcap, mask, alibi_slopes, sinks, kv_lengths, ring_start, out, return_lse,
-                 device, splits},
+  return attend(kOp, q, side_from_python(kOp, k, k_norms, k_format),
+                side_from_python(kOp, v, v_norms, v_format),
+                {scale, causal, window_size, softcap, mask, alibi_slopes, sinks, kv_lengths, ring_start, out,
+                 return_lse, device, splits},
                 0, bool_argument(kOp, "rotated", rotated));
 }
 
@@ -209,16 +216,17 @@ nb::object codebook(nb::handle bits_object) {
 
 void bind_turboquant(nb::module_& module) {
   module.def("check_format", &check_format_of, nb::arg("op"), nb::arg("format"));
-  module.def("tq_encode", &tq_encode, nb::arg("x"), nb::arg("format"), nb::arg("codes").none(), nb::arg("norms").none(),
-             nb::arg("device").none());
-  module.def("tq_decode", &tq_decode, nb::arg("codes"), nb::arg("norms"), nb::arg("format"), nb::arg("rotated"),
-             nb::arg("dtype"));
-  module.def("hadamard", &hadamard, nb::arg("x"), nb::arg("seed").none(), nb::arg("inverse"), nb::arg("out").none(),
-             nb::arg("device").none());
-  module.def("tq_attention", &tq_attention, nb::arg("q"), nb::arg("k"), nb::arg("k_norms").none(), nb::arg("k_format").none(),
-             nb::arg("v"), nb::arg("v_norms").none(), nb::arg("v_format").none(), nb::arg("scale").none(), nb::arg("causal"),
-             nb::arg("window_size").none(), nb::arg("softcap"), nb::arg("mask").none(), nb::arg("alibi_slopes").none(),
-             nb::arg("sinks").none(), nb::arg("kv_lengths").none(), nb::arg("ring_start"), nb::arg("out").none(),
+  module.def("tq_encode", &tq_encode, nb::arg("x"), nb::arg("format"), nb::arg("codes").none(),
+             nb::arg("norms").none(), nb::arg("device").none());
+  module.def("tq_decode", &tq_decode, nb::arg("codes"), nb::arg("norms"), nb::arg("format"),
+             nb::arg("rotated"), nb::arg("dtype"));
+  module.def("hadamard", &hadamard, nb::arg("x"), nb::arg("seed").none(), nb::arg("inverse"),
+             nb::arg("out").none(), nb::arg("device").none());
+  module.def("tq_attention", &tq_attention, nb::arg("q"), nb::arg("k"), nb::arg("k_norms").none(),
+             nb::arg("k_format").none(), nb::arg("v"), nb::arg("v_norms").none(), nb::arg("v_format").none(),
+             nb::arg("scale").none(), nb::arg("causal"), nb::arg("window_size").none(), nb::arg("softcap"),
+             nb::arg("mask").none(), nb::arg("alibi_slopes").none(), nb::arg("sinks").none(),
+             nb::arg("kv_lengths").none(), nb::arg("ring_start"), nb::arg("out").none(),
              nb::arg("return_lse"), nb::arg("device").none(), nb::arg("rotated"), nb::arg("splits").none());
   module.def("codebook", &codebook, nb::arg("bits"));
 }

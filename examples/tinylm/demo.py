@@ -27,6 +27,7 @@ threaded programming when only the most recent items must be kept.
    """
 TOLERANCE = 1e-4
 DEFAULT_KINDS = ("float16", "tq8", "k6v4", "tq4", "k4v3", "tq3", "tq2")
+QUICK_KINDS = ("tq8", "tq4", "tq2")
 INTERRUPTED = 130
 DENSE = ("float32", "float16", "bfloat16")
 PACKED = ("tq2", "tq3", "tq4", "tq5", "tq6", "tq8")
@@ -36,7 +37,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--prompt", default=PROMPT, help="text to continue")
-    parser.add_argument("--bytes", type=int, default=500, help="bytes to generate (500)")
+    parser.add_argument("--bytes", type=int, help="bytes to generate (500)")
     parser.add_argument("--temperature", type=float, default=0.6, help="0 takes the likeliest byte (0.6)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the drawn bytes (0)")
     parser.add_argument("--k-cache", default="float32", choices=DENSE + PACKED, help="kind of the keys")
@@ -46,10 +47,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--texts", nargs="*", help="texts to check: short, medium, long (all)")
     parser.add_argument("--kinds", nargs="*", help=f"caches to compare ({' '.join(DEFAULT_KINDS)})")
     parser.add_argument("--sign-seeds", type=int, help="packed caches are averaged over so many seeds (2)")
-    parser.add_argument("--full", action="store_true", help="compare every cache, on every text, three seeds")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--full", action="store_true", help="compare every cache, on every text, three seeds")
+    size.add_argument(
+        "--quick", action="store_true", help="few bytes, short text, three caches, one seed"
+    )
     options = parser.parse_args(arguments)
     if not options.prompt:
         parser.error("--prompt must hold at least one character")
+    if options.bytes is None:
+        options.bytes = 60 if options.quick else 500
     if options.bytes < 0 or options.temperature < 0 or options.seed < 0:
         parser.error("--bytes, --temperature and --seed must not be negative")
     if options.sign_seeds is not None and options.sign_seeds < 1:
@@ -62,14 +69,14 @@ def check_names(options: argparse.Namespace) -> None:
     from quality import KINDS, TEXTS
 
     if options.texts is None:
-        options.texts = list(TEXTS)
+        options.texts = ["short"] if options.quick else list(TEXTS)
     if options.kinds is None:
-        options.kinds = list(KINDS if options.full else DEFAULT_KINDS)
+        options.kinds = list(KINDS if options.full else QUICK_KINDS if options.quick else DEFAULT_KINDS)
         chosen = [label for label, kinds in KINDS.items() if kinds == (options.k_cache, options.v_cache)]
         if chosen and chosen[0] not in (*options.kinds, "float32"):
             options.kinds.append(chosen[0])
     if options.sign_seeds is None:
-        options.sign_seeds = 3 if options.full else 2
+        options.sign_seeds = 3 if options.full else 1 if options.quick else 2
     for given, known in ((options.texts, TEXTS), (options.kinds, KINDS)):
         unknown = sorted(set(given) - set(known))
         if unknown:
@@ -167,9 +174,8 @@ def run(options: argparse.Namespace) -> int:
     from tinylm import TinyLM
 
     model = TinyLM.load()
-    print(
-        f"tinylm, {model.parameters / 1e6:.1f} million parameters, attention on {mh.default_device().name}\n"
-    )
+    device = mh.default_device().name
+    print(f"tinylm, {model.parameters / 1e6:.1f} million parameters, attention on device {device}\n")
     if options.bytes:
         stream(model, options)
     if not options.texts:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import metalhead as mh
 import numpy as np
 import numpy.typing as npt
+
+import metalhead as mh
 
 FOLDER = Path(__file__).parent
 FloatArray = npt.NDArray[np.float32]

@@ -17,6 +17,7 @@ from .device import (
     set_default_device,
     zeros,
 )
+from .kv_cache import KVCache
 from .turboquant import TQFormat, TQTensor, codebook, hadamard, tq_attention, tq_decode, tq_encode
 
 __version__ = _version("metalhead")
@@ -25,6 +26,7 @@ __all__ = [
     "Array",
     "Device",
     "DeviceError",
+    "KVCache",
     "KernelError",
     "TQFormat",
     "TQTensor",

@@ -1,4 +1,4 @@
-"""A short run over all kernels of the CPU device that prints its instruction set; a subprocess of test_isa."""
+"""A short run over all CPU kernels that prints the instruction set in use; a subprocess of test_isa."""
 
 import metalhead as mh
 from cases import DTYPES, Dims, check, make_qkv

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import metalhead as mh
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
+
+import metalhead as mh
 from metalhead import reference
 
 NDArray = npt.NDArray[Any]
@@ -68,10 +69,9 @@ class ListModel:
             )
             rows = np.asarray(mh.tq_decode(mh.tq_encode(x.astype(np.float32), tq_format))).astype(np.float64)
         positions = self.starts[b] + np.arange(x.shape[1])
-        kept = (positions < config.keep_first) | (positions >= self.recents[b])
-        rows[:, kept] = (
-            x[:, kept].astype(np.float16) if config.keep_first or config.keep_last else rows[:, kept]
-        )
+        if config.keep_first or config.keep_last:
+            kept = (positions < config.keep_first) | (positions >= self.recents[b])
+            rows[:, kept] = x[:, kept].astype(np.float16)
         return rows
 
     def attend(self, q: NDArray, **keywords: Any) -> tuple[NDArray, NDArray]:

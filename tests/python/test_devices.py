@@ -69,9 +69,7 @@ def test_info():
 
 
 def test_the_command_line_prints_the_info():
-    done = subprocess.run(
-        [sys.executable, "-m", "metalhead"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "metalhead"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "cpu" in done.stdout
 
@@ -144,8 +142,13 @@ def test_threads_from_the_environment():
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("METALHEAD_NUM_THREADS", "0"), ("METALHEAD_NUM_THREADS", "many"), ("METALHEAD_DEVICE", "nope")]
-    + [("METALHEAD_CPU_ISA", ""), ("METALHEAD_POOL_LIMIT_MB", "-1")],
+    [
+        ("METALHEAD_NUM_THREADS", "0"),
+        ("METALHEAD_NUM_THREADS", "many"),
+        ("METALHEAD_DEVICE", "nope"),
+        ("METALHEAD_CPU_ISA", ""),
+        ("METALHEAD_POOL_LIMIT_MB", "-1"),
+    ],
 )
 def test_settings_that_make_no_sense(variable, value):
     done = run_with(variable, value)

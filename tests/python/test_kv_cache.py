@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import metalhead as mh
 import numpy as np
 import pytest
+
+import metalhead as mh
 from kv_cache_model import ListModel, assert_attends_like, random_tokens
 from metalhead import kv_cache_rows
 
@@ -372,7 +373,7 @@ def test_values_that_a_kind_can_not_hold(magnitude: float, which: int) -> None:
         before = contents(cache)
         tokens = random_tokens(cache.config, 2, 2)
         tokens[which][1, 1, 1, 1] = magnitude
-        with pytest.raises(ValueError, match="float16|finite|norm"):
+        with pytest.raises(ValueError, match=r"float16|finite|norm"):
             cache.append(*tokens)
         assert contents(cache) == before
 
@@ -384,7 +385,7 @@ def test_bfloat16_and_float32_hold_large_values(device: str) -> None:
         cache.append(*tokens)
         assert cache.length == 1
     cache, _ = make(device, k="bfloat16", v="bfloat16")
-    with pytest.raises(ValueError, match="append: k must fit bfloat16, got magnitude 3.4"):
+    with pytest.raises(ValueError, match=r"append: k must fit bfloat16, got magnitude 3.4"):
         cache.append(*[np.full((2, 2, 1, 32), np.finfo(np.float32).max)] * 2)
 
 

@@ -9,9 +9,10 @@ import stat
 from pathlib import Path
 from typing import Any
 
-import metalhead as mh
 import numpy as np
 import pytest
+
+import metalhead as mh
 from kv_cache_model import ListModel, assert_attends_like, random_tokens
 from metalhead import kv_cache_file
 
@@ -94,7 +95,7 @@ def test_every_truncation_is_noticed(tmp_path: Path) -> None:
     whole = (tmp_path / "cache").read_bytes()
     for size in [*range(0, len(whole), 41), len(whole) - 1]:
         (tmp_path / "cache").write_bytes(whole[:size])
-        with pytest.raises(ValueError, match="load: .*cache"):
+        with pytest.raises(ValueError, match=r"load: .*cache"):
             mh.KVCache.load(tmp_path / "cache")
 
 
@@ -105,7 +106,7 @@ def test_every_altered_byte_is_noticed(tmp_path: Path) -> None:
         altered = bytearray(whole)
         altered[position] ^= 0x11
         (tmp_path / "cache").write_bytes(altered)
-        with pytest.raises(ValueError, match="load: .*cache"):
+        with pytest.raises(ValueError, match=r"load: .*cache"):
             mh.KVCache.load(tmp_path / "cache")
 
 
@@ -151,7 +152,7 @@ def test_contradictions_are_refused(tmp_path: Path, part: str, changes: dict[str
     filled().save(path)
     saved = kv_cache_file.read_cache_file(path)
     rewrite(path, **{part: getattr(saved, part) | changes})
-    with pytest.raises(ValueError, match="load: .*cache does not describe a cache: "):
+    with pytest.raises(ValueError, match=r"load: .*cache does not describe a cache: "):
         mh.KVCache.load(path)
 
 
@@ -166,7 +167,7 @@ def test_missing_or_retyped_arrays_are_refused(tmp_path: Path) -> None:
         arrays | {"k.codes": np.ascontiguousarray(arrays["k.codes"][:, :, 1:])},
     ):
         rewrite(path, arrays=changed)
-        with pytest.raises(ValueError, match="load: .*cache does not describe a cache: "):
+        with pytest.raises(ValueError, match=r"load: .*cache does not describe a cache: "):
             mh.KVCache.load(path)
 
 
@@ -234,9 +235,9 @@ def test_without_safetensors_the_error_says_what_to_install(
         return imported(name, *arguments, **keywords)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match="save: .*pip install safetensors"):
+    with pytest.raises(ImportError, match=r"save: .*pip install safetensors"):
         cache.save(tmp_path / "cache")
-    with pytest.raises(ImportError, match="load: .*pip install safetensors"):
+    with pytest.raises(ImportError, match=r"load: .*pip install safetensors"):
         mh.KVCache.load(tmp_path / "cache")
     assert os.listdir(tmp_path) == []
 

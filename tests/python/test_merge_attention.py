@@ -7,6 +7,7 @@ import metalhead as mh
 from accuracy import assert_attention_close, assert_lse_close
 from cases import DTYPES, Dims, make_qkv, random_array
 from metalhead import reference
+from rejection import says
 
 
 def merge(outs, lses, device, **keywords):
@@ -136,3 +137,50 @@ def test_attention_over_shares_of_the_keys(device):
     plain, plain_lse = reference.plain_float32(q, k, v, causal=False, return_lse=True)
     assert_attention_close(out, expected, plain, "four shares")
     assert_lse_close(lse, expected_lse, plain_lse, "four shares")
+
+
+def parts_to_merge(**changes):
+    outs = [np.zeros(changes.get("out", (1, 2, 3, 16)), changes.get("dtype", np.float32)) for _ in range(2)]
+    lses = [np.zeros(changes.get("lse", (1, 2, 3)), changes.get("lse_dtype", np.float32)) for _ in range(2)]
+    return outs, lses
+
+
+@pytest.mark.parametrize(
+    ("error", "outs", "lses", "parts"),
+    [
+        (ValueError, [], [], [0]),
+        (ValueError, *parts_to_merge(out=(2, 16), lse=(2,)), ["(2, 16)"]),
+        (ValueError, *parts_to_merge(lse=(1, 2, 4)), ["(1, 2, 3, 16)", "(1, 2, 4)"]),
+        (ValueError, *parts_to_merge(lse=(1, 2, 3, 1)), ["(1, 2, 3, 1)"]),
+        (ValueError, parts_to_merge()[0], parts_to_merge()[1][:1], [2, 1]),
+        (
+            ValueError,
+            [*parts_to_merge()[0], np.zeros((1, 2, 4, 16), np.float32)],
+            [np.zeros((1, 2, 3), "f4")] * 3,
+            [],
+        ),
+        (TypeError, *parts_to_merge(dtype=np.float64), ["float64"]),
+        (TypeError, *parts_to_merge(dtype=np.int32), ["int32"]),
+        (TypeError, *parts_to_merge(lse_dtype=np.float16), ["float16"]),
+        (TypeError, *parts_to_merge(lse_dtype=np.float64), ["float64"]),
+        (TypeError, [None, None], parts_to_merge()[1], ["out"]),
+        (TypeError, parts_to_merge()[0], [1.0, 2.0], ["lse"]),
+    ],
+)
+def test_parts_that_cannot_be_merged(as_default, error, outs, lses, parts):
+    with pytest.raises(error) as caught:
+        mh.merge_attention(outs, lses)
+    text = str(caught.value)
+    assert text.startswith("merge_attention: "), text
+    assert all(says(text, part) for part in parts), text
+
+
+def test_out_of_merging(as_default):
+    outs, lses = parts_to_merge()
+    for error, out in (
+        (ValueError, np.zeros((1, 2, 3, 15), np.float32)),
+        (ValueError, outs[0]),
+        (TypeError, np.zeros((1, 2, 3, 16), np.int32)),
+    ):
+        with pytest.raises(error, match=r"^merge_attention: .*out"):
+            mh.merge_attention(outs, lses, out=out)

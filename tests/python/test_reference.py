@@ -123,7 +123,7 @@ def test_rotation_is_orthonormal(head_dim, seed):
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 8])
 def test_packing_by_hand(bits):
-    """Coordinate 0 is in the low bits of the first byte of a plane, the high bits of a code in the first plane."""
+    """Coordinate 0 is in the low bits of the first byte of a plane, the high bits in the first plane."""
     values = np.zeros(32, np.uint8)
     values[1] = 2**bits - 1
     planes = {2: {0: 0b1100}, 3: {0: 0b1100, 8: 0b10}, 4: {0: 0xF0}, 5: {0: 0xF0, 16: 0b10}}

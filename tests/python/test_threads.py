@@ -97,11 +97,10 @@ def test_arrays_made_and_dropped_by_all(device, budget):
 
 
 def test_other_threads_run_during_a_call(device, budget):
-    """The lock of the interpreter is free while kernels run: a thread counts on while the call is under way."""
+    """The interpreter is free while kernels run: another thread counts on during the call."""
     if device != "cpu":
         pytest.skip("calls of this device return before the work is done")
-    length = 64
-    q, k, v = make_qkv(Dims(query_heads=8, query_length=length, kv_length=4000, head_dim=128, value_dim=128))
+    q, k, v = make_qkv(Dims(query_heads=8, query_length=64, kv_length=4000, head_dim=128, value_dim=128))
     counted, stop = [0], threading.Event()
 
     def count():
@@ -125,6 +124,13 @@ def test_other_threads_run_during_a_call(device, budget):
     assert during > 0
 
 
+def run_script(script):
+    """Run Python code in a process of its own, and keep what it says."""
+    return subprocess.run(
+        [sys.executable, "-c", script], timeout=120, capture_output=True, text=True, check=False
+    )
+
+
 FORK = """
     import os, sys
     import numpy as np
@@ -138,7 +144,7 @@ FORK = """
     for _ in range(3):
         child = os.fork()
         if child == 0:
-            ok = all(np.allclose(mh.flash_attn_vec(q, k, v, device=device), before, atol=1e-6) for _ in range(5))
+            ok = np.allclose(mh.flash_attn_vec(q, k, v, device=device), before, atol=1e-6)
             os._exit(0 if ok else 1)
         children.append(child)
     again = mh.flash_attn_vec(q, k, v, device=device)
@@ -153,9 +159,7 @@ def test_calls_after_fork(device):
     if device != "cpu":
         pytest.skip("a GPU's driver does not survive a fork")
     script = textwrap.dedent(FORK).format(device=device)
-    done = subprocess.run(
-        [sys.executable, "-c", script], timeout=120, capture_output=True, text=True, check=False
-    )
+    done = run_script(script)
     assert done.returncode == 0, done.stderr
 
 
@@ -175,7 +179,5 @@ def test_interpreter_exits_while_a_thread_calls(device):
             threading.Thread(target=body, daemon=True).start()
         time.sleep(0.2)
     """)
-    done = subprocess.run(
-        [sys.executable, "-c", script], timeout=120, capture_output=True, text=True, check=False
-    )
+    done = run_script(script)
     assert done.returncode == 0, (done.returncode, done.stderr)
