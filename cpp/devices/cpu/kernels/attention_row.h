@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "devices/cpu/kernels/gemm_tile.h"
 #include "devices/cpu/kernels/row_storage.h"
 #include "devices/cpu/kernels/tq_rotation.h"
 #include "devices/cpu/kernels/visibility.h"
@@ -115,25 +116,46 @@ METALHEAD_INLINE void finish_scores(const AttentionView& view, const QueryRow& r
   }
 }
 
-/// Replaces scores [begin, end) (rounded up to kLanes) by exp(score - maximum) under the new maximum; updates
-/// the row's stats. Returns the factor by which what was summed up before must shrink.
-METALHEAD_INLINE float softmax_step(float* scores, int begin, int end, RowStats& stats) {
-  F32 top = splat(kMinusInfinity);
-  for (int i = begin; i < end; i += kLanes) top = max(top, load(scores + i));
-  const float before = stats.maximum;
-  const float block = reduce_max(top);
-  stats.maximum = before > block ? before : block;
-  // A row without any key so far keeps the maximum -inf; its weights must become 0, not NaN.
-  const float base = stats.maximum == kMinusInfinity ? 0.0f : stats.maximum;
-  F32 sum = zero();
-  for (int i = begin; i < end; i += kLanes) {
-    const F32 weight = exp(load(scores + i) - splat(base));
-    sum = sum + weight;
-    store(scores + i, weight);
+/// True if finish_scores has nothing to do but to hide keys.
+METALHEAD_INLINE bool has_plain_scores(const AttentionView& view) {
+  return !view.has_softcap && view.alibi_slopes == nullptr && view.mask == nullptr;
+}
+
+/// One step of the online softmax for up to kLanes rows: replaces scores [begin, end), rounded up to kLanes,
+/// by exp(score - maximum) under each row's new maximum. `maxima`, `sums` and `shrink` hold kLanes rows;
+/// `shrink` becomes the factor by which what a row has summed up before must shrink.
+METALHEAD_INLINE void softmax_step(float* scores, int64_t stride, int rows, int begin, int end, float* maxima,
+                                   float* sums, float* shrink) {
+  F32 tops[kLanes];
+  METALHEAD_UNROLL
+  for (int r = 0; r < kLanes; ++r) tops[r] = splat(kMinusInfinity);
+  for (int r = 0; r < rows; ++r) {
+    F32 top = load(scores + r * stride + begin);
+    for (int i = begin + kLanes; i < end; i += kLanes) top = max(top, load(scores + r * stride + i));
+    tops[r] = top;
   }
-  const float shrink = before == stats.maximum ? 1.0f : first_lane(exp(splat(before - base)));
-  stats.sum = stats.sum * shrink + reduce_add(sum);
-  return shrink;
+  const F32 before = load(maxima);
+  const F32 now = max(before, reduce_max_each(tops));
+  // A row without any key so far keeps the maximum -inf; its weights must become 0, not NaN.
+  const F32 base = select_less(splat(kMinusInfinity), now, now, zero());
+  const F32 factor = exp(before - base);
+  alignas(64) float bases[kLanes];
+  store(bases, base);
+  F32 added[kLanes];
+  METALHEAD_UNROLL
+  for (int r = 0; r < kLanes; ++r) added[r] = zero();
+  for (int r = 0; r < rows; ++r) {
+    F32 sum = zero();
+    for (int i = begin; i < end; i += kLanes) {
+      const F32 weight = exp(load(scores + r * stride + i) - splat(bases[r]));
+      sum = sum + weight;
+      store(scores + r * stride + i, weight);
+    }
+    added[r] = sum;
+  }
+  store(sums, fma(load(sums), factor, reduce_add_each(added)));
+  store(maxima, now);
+  store(shrink, factor);
 }
 
 /// What a finished row is multiplied by, and its log-sum-exp.

@@ -53,6 +53,15 @@ METALHEAD_INLINE float to_float(BFloat16 x) {
   return __builtin_bit_cast(float, static_cast<uint32_t>(x.bits) << 16);
 }
 
+/// Lane i of the result is the largest lane of v[i]; v is overwritten.
+METALHEAD_INLINE F32 reduce_max_each(F32 (&v)[kLanes]) {
+  transpose(v);
+  for (int step = kLanes / 2; step > 0; step /= 2) {
+    for (int i = 0; i < step; ++i) v[i] = max(v[i], v[i + step]);
+  }
+  return v[0];
+}
+
 /// e^x with a relative error below 1.2e-7; exactly 0 below -87.7 (so for -inf too); NaN stays NaN. For x up
 /// to 88.
 METALHEAD_INLINE F32 exp(F32 x) {

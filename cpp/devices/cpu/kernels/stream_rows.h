@@ -32,12 +32,12 @@ METALHEAD_INLINE void prefetch_row(const Prefetch& ahead, int row) {
 /// Accumulators of one register tile.
 constexpr int kStreamSums = kVectorRegisters == 32 ? 16 : 8;
 
-/// scores[r * score_stride + j] = query row r . key j for kRows rows; writes up to the next multiple of
-/// kStreamSums keys.
+/// scores[r * score_stride + j] = scale * (query row r . key j) for kRows rows; writes up to the next
+/// multiple of kStreamSums keys.
 template <class T, int kRows>
 inline __attribute__((noinline)) void dot_rows(const float* query, int64_t query_stride, int64_t head_dim,
-                                               const StoredRows& keys, float* scores, int64_t score_stride,
-                                               const Prefetch& ahead) {
+                                               const StoredRows& keys, float scale, float* scores,
+                                               int64_t score_stride, const Prefetch& ahead) {
   constexpr int kKeys = kStreamSums / kRows;
   const int64_t whole = head_dim / kLanes * kLanes;
   for (int first = 0; first < keys.count; first += kKeys) {
@@ -79,7 +79,7 @@ inline __attribute__((noinline)) void dot_rows(const float* query, int64_t query
       F32 part[kLanes];
       METALHEAD_UNROLL
       for (int l = 0; l < kLanes; ++l) part[l] = sums[i + l];
-      store(dots + i, reduce_add_each(part));
+      store(dots + i, reduce_add_each(part) * splat(scale));
     }
     METALHEAD_UNROLL
     for (int r = 0; r < kRows; ++r) {
