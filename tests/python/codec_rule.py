@@ -1,4 +1,4 @@
-"""The encoder's written rule (docs/turboquant.md) in NumPy float32, step by step: what every device must match bit for bit."""
+"""The encoder's written rule (docs/turboquant.md) in NumPy float32: what every device must match bit for bit."""
 
 from __future__ import annotations
 
@@ -60,7 +60,10 @@ def encode(x: Any, form: Any) -> tuple[Any, Any]:
             best = [trial, along, square]
             continue
         better = along * along * best[2] > best[1] * best[1] * square
-        best = [np.where(better[:, None], trial, best[0]), *(np.where(better, *pair) for pair in ((along, best[1]), (square, best[2])))]
+        best = [
+            np.where(better[:, None], trial, best[0]),
+            *(np.where(better, *pair) for pair in ((along, best[1]), (square, best[2]))),
+        ]
     codes, along, square = best
     with np.errstate(divide="ignore", invalid="ignore"):
         norms = {

@@ -175,7 +175,7 @@ def test_rotated(device):
 
 
 def test_caches_of_older_kernels_by_hand(device):
-    """packed [kv_heads, capacity, D/2], low nibble even coordinate, value = level * norm / sqrt(D), rotated by the caller."""
+    """[kv_heads, capacity, D/2], low nibble even, value = level * norm / sqrt(D), rotated by the caller."""
     dim, kv_heads, capacity, length = 32, 2, 12, 9
     level = [0.1283950, 0.3880483, 0.6567591, 0.9423405, 1.2562312, 1.6180464, 2.0690172, 2.7325896]
     level = [-x for x in reversed(level)] + level
@@ -183,7 +183,9 @@ def test_caches_of_older_kernels_by_hand(device):
     codes = rng.integers(0, 256, (2, kv_heads, capacity, dim // 2)).astype(np.uint8)
     norms = rng.uniform(1, 8, (2, kv_heads, capacity)).astype(np.float32)
     values = np.zeros((2, kv_heads, capacity, dim))
-    for side, head, row, byte in itertools.product(range(2), range(kv_heads), range(capacity), range(dim // 2)):
+    for side, head, row, byte in itertools.product(
+        range(2), range(kv_heads), range(capacity), range(dim // 2)
+    ):
         packed = int(codes[side, head, row, byte])
         norm = float(norms[side, head, row]) / np.sqrt(dim)
         values[side, head, row, 2 * byte] = level[packed & 15] * norm
@@ -213,15 +215,47 @@ def test_errors(device):
     packed_k, packed_v = pack(k, 4), pack(v, 4)
     many = np.repeat(q, 4, axis=2)
     for call, error, text in [
-        (lambda: mh.tq_attention(q, k, v), TypeError, "k or v must be a TQTensor, got ndarray and ndarray; use sdpa"),
-        (lambda: mh.tq_attention(q, pack(k[:, :, :9], 4), packed_v), ValueError, "k and v must share their length"),
-        (lambda: mh.tq_attention(q[..., :32], packed_k, packed_v), ValueError, "q and k must share head_dim, got 32 and 64"),
-        (lambda: mh.tq_attention(q[:, :3], packed_k, packed_v), ValueError, "query_heads must be a multiple of kv_heads"),
-        (lambda: mh.tq_attention(many, packed_k, packed_v, splits=2), ValueError, "splits needs a query_length of at most 16"),
+        (
+            lambda: mh.tq_attention(q, k, v),
+            TypeError,
+            "k or v must be a TQTensor, got ndarray and ndarray; use sdpa",
+        ),
+        (
+            lambda: mh.tq_attention(q, pack(k[:, :, :9], 4), packed_v),
+            ValueError,
+            "k and v must share their length",
+        ),
+        (
+            lambda: mh.tq_attention(q[..., :32], packed_k, packed_v),
+            ValueError,
+            "q and k must share head_dim, got 32 and 64",
+        ),
+        (
+            lambda: mh.tq_attention(q[:, :3], packed_k, packed_v),
+            ValueError,
+            "query_heads must be a multiple of kv_heads",
+        ),
+        (
+            lambda: mh.tq_attention(many, packed_k, packed_v, splits=2),
+            ValueError,
+            "splits needs a query_length of at most 16",
+        ),
         (lambda: mh.tq_attention(q, packed_k[0], packed_v), ValueError, "must all have rank 4"),
-        (lambda: mh.tq_attention(q.astype(np.int32), packed_k, packed_v), TypeError, "q must be float32, float16 or bfloat16"),
-        (lambda: mh.tq_attention(q, packed_k, packed_v, rotated=1), TypeError, "rotated must be True or False"),
-        (lambda: mh.tq_attention(q, packed_k, packed_v, kv_lengths=[40, 3]), ValueError, "kv_lengths must be from 1 to 37"),
+        (
+            lambda: mh.tq_attention(q.astype(np.int32), packed_k, packed_v),
+            TypeError,
+            "q must be float32, float16 or bfloat16",
+        ),
+        (
+            lambda: mh.tq_attention(q, packed_k, packed_v, rotated=1),
+            TypeError,
+            "rotated must be True or False",
+        ),
+        (
+            lambda: mh.tq_attention(q, packed_k, packed_v, kv_lengths=[40, 3]),
+            ValueError,
+            "kv_lengths must be from 1 to 37",
+        ),
     ]:
         with pytest.raises(error, match=text):
             call()

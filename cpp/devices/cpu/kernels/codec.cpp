@@ -66,7 +66,8 @@ METALHEAD_INLINE void rotate_scaled(float* values, const float* factors, int dim
   walsh_hadamard(values, dim);
 }
 
-METALHEAD_INLINE ScaledVector rotate_input(DType dtype, const void* base, int64_t offset, int dim, EncodeWorkspace& w) {
+METALHEAD_INLINE ScaledVector rotate_input(DType dtype, const void* base, int64_t offset, int dim,
+                                           EncodeWorkspace& w) {
   ScaledVector v;
   float largest = with_storage(dtype, base, offset, [&](const auto* input) METALHEAD_LAMBDA_INLINE {
     return read_vector(input, dim, w.values, v.finite);
@@ -127,8 +128,9 @@ METALHEAD_INLINE float stored_norm(const Choice& choice, float sum, float rms, u
 
 /// Packs one vector's codes and computes its norm; returns the bits of CodecStatus that apply.
 template <int kBits>
-METALHEAD_INLINE int encode_vector(const ScaledVector& v, const CodecParams& p, uint32_t norm_kind, int search_steps,
-                                   bool half_norm, EncodeWorkspace& w, uint8_t* packed, float& norm) {
+METALHEAD_INLINE int encode_vector(const ScaledVector& v, const CodecParams& p, uint32_t norm_kind,
+                                   int search_steps, bool half_norm, EncodeWorkspace& w, uint8_t* packed,
+                                   float& norm) {
   const int dim = p.head_dim;
   norm = 0.0f;
   if (!v.finite) return kStatusNotFinite;
@@ -180,13 +182,15 @@ void decode_groups(const Launch& launch, uint64_t begin, uint64_t end) {
   alignas(64) float values[kMaxRotatedDim];
   expand_signs(p.signs, dim, factors);
   for_each_vector(launch, p, begin, end, [&](int64_t o, int64_t m, int64_t r) METALHEAD_LAMBDA_INLINE {
-    const float norm = with_storage(dtype_of(launch, 1), slot_data<const void>(launch, kSlotNorms), offset_of(p.norm_strides, o, m, r),
+    const float norm = with_storage(dtype_of(launch, 1), slot_data<const void>(launch, kSlotNorms),
+                                    offset_of(p.norm_strides, o, m, r),
                                     [](const auto* from) METALHEAD_LAMBDA_INLINE { return to_float(*from); });
-    table.expand(slot_data<const uint8_t>(launch, kSlotCodes) + offset_of(p.code_strides, o, m, r), dim, values);
+    table.expand(slot_data<const uint8_t>(launch, kSlotCodes) + offset_of(p.code_strides, o, m, r), dim,
+                 values);
     if (inverse) walsh_hadamard(values, dim);
     const F32 scale = splat(inverse ? norm / static_cast<float>(dim) : norm * root);
-    with_storage(dtype_of(launch, 0), slot_data<void>(launch, kSlotOutput), offset_of(p.output_strides, o, m, r),
-                 [&](auto* out) METALHEAD_LAMBDA_INLINE {
+    with_storage(dtype_of(launch, 0), slot_data<void>(launch, kSlotOutput),
+                 offset_of(p.output_strides, o, m, r), [&](auto* out) METALHEAD_LAMBDA_INLINE {
                    for (int j = 0; j < dim; j += kLanes) {
                      const F32 x = load(values + j) * scale;
                      store(out + j, inverse ? x * load(factors + j) : x);
@@ -199,23 +203,35 @@ void decode_groups(const Launch& launch, uint64_t begin, uint64_t end) {
 
 void tq_encode(const Launch& launch, uint64_t begin, uint64_t end, Scratch&) {
   switch (constant_of(launch, kConstantBits)) {
-    case 2: return encode_groups<2>(launch, begin, end);
-    case 3: return encode_groups<3>(launch, begin, end);
-    case 4: return encode_groups<4>(launch, begin, end);
-    case 5: return encode_groups<5>(launch, begin, end);
-    case 6: return encode_groups<6>(launch, begin, end);
-    default: return encode_groups<8>(launch, begin, end);
+    case 2:
+      return encode_groups<2>(launch, begin, end);
+    case 3:
+      return encode_groups<3>(launch, begin, end);
+    case 4:
+      return encode_groups<4>(launch, begin, end);
+    case 5:
+      return encode_groups<5>(launch, begin, end);
+    case 6:
+      return encode_groups<6>(launch, begin, end);
+    default:
+      return encode_groups<8>(launch, begin, end);
   }
 }
 
 void tq_decode(const Launch& launch, uint64_t begin, uint64_t end, Scratch&) {
   switch (constant_of(launch, kConstantBits)) {
-    case 2: return decode_groups<2>(launch, begin, end);
-    case 3: return decode_groups<3>(launch, begin, end);
-    case 4: return decode_groups<4>(launch, begin, end);
-    case 5: return decode_groups<5>(launch, begin, end);
-    case 6: return decode_groups<6>(launch, begin, end);
-    default: return decode_groups<8>(launch, begin, end);
+    case 2:
+      return decode_groups<2>(launch, begin, end);
+    case 3:
+      return decode_groups<3>(launch, begin, end);
+    case 4:
+      return decode_groups<4>(launch, begin, end);
+    case 5:
+      return decode_groups<5>(launch, begin, end);
+    case 6:
+      return decode_groups<6>(launch, begin, end);
+    default:
+      return decode_groups<8>(launch, begin, end);
   }
 }
 

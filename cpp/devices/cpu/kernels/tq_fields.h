@@ -1,8 +1,8 @@
-// Packed codes in registers: each lane holds a field with the codes of a few neighbouring coordinates, which are peeled off
-// one by one and looked up.
+// Packed codes in registers: each lane holds a field with the codes of a few neighbouring coordinates, which
+// are peeled off one by one and looked up.
 //
-// This way codes become levels with a shift and a lookup, and no shuffle: the price is a fixed order of coordinates, which
-// costs nothing where the other factor of a product is brought into the same order once.
+// This way codes become levels with a shift and a lookup, and no shuffle: the price is a fixed order of
+// coordinates, which costs nothing where the other factor of a product is brought into the same order once.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,9 @@
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
 /// Codes of one vector that share a lane; `dim` is a power of two from 32 to 512.
-constexpr int codes_per_lane(int bits, int dim) { return bits == 8 ? 1 : dim / kLanes < 8 ? dim / kLanes : 8; }
+constexpr int codes_per_lane(int bits, int dim) {
+  return bits == 8 ? 1 : dim / kLanes < 8 ? dim / kLanes : 8;
+}
 
 /// `parts` if some dim has so many codes in a lane, else one that does: for switches over all cases.
 constexpr int possible_parts(int bits, int parts) {
@@ -32,21 +34,25 @@ METALHEAD_INLINE int field_coordinate(int bits, int dim, int position) {
 /// kLanes fields of kFieldBits neighbouring bits, the first in lane 0.
 template <int kFieldBits>
 METALHEAD_INLINE I32 load_fields(const uint8_t* p) {
-  static_assert(kFieldBits == 2 || kFieldBits == 4 || kFieldBits == 8 || kFieldBits == 16 || kFieldBits == 32);
+  static_assert(kFieldBits == 2 || kFieldBits == 4 || kFieldBits == 8 || kFieldBits == 16 ||
+                kFieldBits == 32);
   if constexpr (kFieldBits == 32) return load(reinterpret_cast<const int32_t*>(p));
   if constexpr (kFieldBits == 8) return load_bytes(p);
   if constexpr (kFieldBits == 4) return load_nibbles(p);
 #if defined(__AVX512F__)
-  if constexpr (kFieldBits == 16) return {_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+  if constexpr (kFieldBits == 16)
+    return {_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
   if constexpr (kFieldBits == 2) {
     int32_t all;
     __builtin_memcpy(&all, p, 4);
     return {_mm512_srlv_epi32(_mm512_set1_epi32(all), _mm512_slli_epi32(iota().v, 1))};
   }
 #elif defined(__AVX2__)
-  if constexpr (kFieldBits == 16) return {_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+  if constexpr (kFieldBits == 16)
+    return {_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
 #elif defined(__SSE4_2__)
-  if constexpr (kFieldBits == 16) return {_mm_cvtepu16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))};
+  if constexpr (kFieldBits == 16)
+    return {_mm_cvtepu16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))};
 #else
   if constexpr (kFieldBits == 16) {
     uint16x4_t words;
@@ -96,7 +102,8 @@ struct CodeFields {
 
 /// One packed vector to float32 levels `[dim]` in the order of fields.
 template <int kBits, int kParts>
-METALHEAD_INLINE void expand_fields(const LevelTable<kBits>& table, const uint8_t* packed, int dim, float* values) {
+METALHEAD_INLINE void expand_fields(const LevelTable<kBits>& table, const uint8_t* packed, int dim,
+                                    float* values) {
   using Fields = CodeFields<kBits, kParts>;
   for (int first = 0; first < dim; first += Fields::kCoordinates) {
     Fields fields;

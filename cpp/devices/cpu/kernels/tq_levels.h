@@ -50,14 +50,16 @@ struct LevelTable {
 #ifdef __AVX512F__
     const __m512 low = _mm512_permutex2var_ps(tables[0].values, code.v, tables[1].values);
     if constexpr (kBits == 5) return {low};
-    const __m512 high = _mm512_permutex2var_ps(tables[kTables - 2].values, code.v, tables[kTables - 1].values);
+    const __m512 high =
+        _mm512_permutex2var_ps(tables[kTables - 2].values, code.v, tables[kTables - 1].values);
     return {_mm512_mask_mov_ps(low, _mm512_test_epi32_mask(code.v, _mm512_set1_epi32(32)), high)};
 #else
     const F32 position = to_float(code);
     const I32 within = code & splat(int32_t{15});
     F32 level = lookup(tables[0], within);
     for (int i = 1; i < kTables; ++i) {
-      level = select_less(position, splat(static_cast<float>(16 * i) - 0.5f), level, lookup(tables[i], within));
+      level =
+          select_less(position, splat(static_cast<float>(16 * i) - 0.5f), level, lookup(tables[i], within));
     }
     return level;
 #endif

@@ -13,7 +13,10 @@ struct PlaneWidths {
   int high, low;
 };
 constexpr PlaneWidths plane_widths(int bits) {
-  return bits == 3 ? PlaneWidths{2, 1} : bits == 5 ? PlaneWidths{4, 1} : bits == 6 ? PlaneWidths{4, 2} : PlaneWidths{bits, 0};
+  return bits == 3   ? PlaneWidths{2, 1}
+         : bits == 5 ? PlaneWidths{4, 1}
+         : bits == 6 ? PlaneWidths{4, 2}
+                     : PlaneWidths{bits, 0};
 }
 
 /// Bytes of one packed vector.
@@ -105,7 +108,8 @@ template <int kBits>
 METALHEAD_INLINE void unpack_codes(const uint8_t* packed, int dim, uint8_t* codes) {
   constexpr PlaneWidths kWidths = plane_widths(kBits);
   unpack_plane<kWidths.high, true>(packed, dim, codes);
-  if constexpr (kWidths.low > 0) unpack_plane<kWidths.low, false>(packed + dim * kWidths.high / 8, dim, codes);
+  if constexpr (kWidths.low > 0)
+    unpack_plane<kWidths.low, false>(packed + dim * kWidths.high / 8, dim, codes);
 }
 
 }  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE

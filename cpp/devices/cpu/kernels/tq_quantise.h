@@ -80,7 +80,8 @@ template <int kBits>
 struct PaddedMagnitudes {
   float values[32];
   constexpr PaddedMagnitudes() : values{} {
-    for (int i = 0; i < 32; ++i) values[i] = PositiveHalf<kBits>::levels()[i & (PositiveHalf<kBits>::kLevels - 1)];
+    for (int i = 0; i < 32; ++i)
+      values[i] = PositiveHalf<kBits>::levels()[i & (PositiveHalf<kBits>::kLevels - 1)];
   }
 };
 template <int kBits>
@@ -99,7 +100,8 @@ struct MagnitudeTable {
   }
 };
 
-/// Codes of y in units of `unit` (u = y / unit): the number of boundaries b with fl(b * unit) strictly below y.
+/// Codes of y in units of `unit` (u = y / unit): the number of boundaries b with fl(b * unit) strictly below
+/// y.
 template <int kBits>
 METALHEAD_INLINE Fit quantise_to_levels(const float* y, int dim, float unit, uint8_t* codes) {
   using Half = PositiveHalf<kBits>;
@@ -114,7 +116,8 @@ METALHEAD_INLINE Fit quantise_to_levels(const float* y, int dim, float unit, uin
     for (int i = 0; i < kSumRegisters; ++i) {
       const F32 x = load(y + j + i * kLanes);
       const I32 positive = less(zero(), x);
-      // One ulp more for x <= 0 turns "at or below |x|" into "strictly below", which is what its side must count.
+      // One ulp more for x <= 0 turns "at or below |x|" into "strictly below", which is what its side must
+      // count.
       const F32 magnitude = as_float(as_int(abs(x)) + (positive + splat(int32_t{1})));
       I32 index = splat(int32_t{0});
 #pragma GCC unroll 31

@@ -73,8 +73,9 @@ METALHEAD_INLINE void transform_chunk(float* values) {
   for (int i = 0; i < kCount; ++i) store(values + i * kLanes, v[i]);
 }
 
-/// The Walsh-Hadamard transform in natural order without a factor, in place. `dim` is a power of two, 32 to 512.
-/// Every stage adds or subtracts pairs of float32 values, shortest distance first: the same bits on every machine.
+/// The Walsh-Hadamard transform in natural order without a factor, in place. `dim` is a power of two, 32 to
+/// 512. Every stage adds or subtracts pairs of float32 values, shortest distance first: the same bits on
+/// every machine.
 METALHEAD_INLINE void walsh_hadamard(float* values, int dim) {
   constexpr int kChunk = 8 * kLanes;
   if (dim < kChunk) {
@@ -103,8 +104,8 @@ METALHEAD_INLINE float rotation_factor(int dim) {
   return static_cast<float>(1.0 / __builtin_sqrt(static_cast<double>(dim)));
 }
 
-/// Rotates one float32 vector in place, or undoes the rotation. `factors` as `expand_signs` writes them; `scale` is
-/// `rotation_factor(dim)`, or a multiple of it where the result is to be multiplied as well.
+/// Rotates one float32 vector in place, or undoes the rotation. `factors` as `expand_signs` writes them;
+/// `scale` is `rotation_factor(dim)`, or a multiple of it where the result is to be multiplied as well.
 METALHEAD_INLINE void rotate_row(float* row, int dim, const float* factors, float scale, bool inverse) {
   if (!inverse) {
     for (int j = 0; j < dim; j += kLanes) store(row + j, load(row + j) * load(factors + j));

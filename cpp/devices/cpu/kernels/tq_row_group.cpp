@@ -1,4 +1,5 @@
-// Blocks of packed keys and values in decode: codes taken into registers for few rows, expanded once for many.
+// Blocks of packed keys and values in decode: codes taken into registers for few rows, expanded once for
+// many.
 #include "devices/cpu/kernels/tq_row_group.h"
 
 #include "devices/cpu/kernels/tq_stream.h"

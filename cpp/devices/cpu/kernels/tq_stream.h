@@ -1,5 +1,5 @@
-// Products of a few query rows with packed keys and values that are streamed from memory once; what stream_rows.h is to
-// dense rows. Coordinates are in the order of tq_fields.h.
+// Products of a few query rows with packed keys and values that are streamed from memory once; what
+// stream_rows.h is to dense rows. Coordinates are in the order of tq_fields.h.
 #pragma once
 
 #include <cstdint>
@@ -31,8 +31,8 @@ constexpr int kPackedKeys = 4;
 
 /// sums[r * kSumStride + j] = lane sums of query row r times the levels of key j, for kKeys keys.
 template <int kBits, int kParts, int kRows, int kKeys, int kSumStride>
-METALHEAD_INLINE void dot_packed_keys(const LevelTable<kBits>& table, const PackedQuery& query, const uint8_t* const* rows,
-                                      F32* sums) {
+METALHEAD_INLINE void dot_packed_keys(const LevelTable<kBits>& table, const PackedQuery& query,
+                                      const uint8_t* const* rows, F32* sums) {
   using Fields = CodeFields<kBits, kParts>;
   F32 acc[kRows][kKeys];
   METALHEAD_UNROLL
@@ -56,13 +56,15 @@ METALHEAD_INLINE void dot_packed_keys(const LevelTable<kBits>& table, const Pack
     }
   }
   METALHEAD_UNROLL
-  for (int i = 0; i < kRows * kKeys; ++i) sums[i / kKeys * kSumStride + i % kKeys] = acc[i / kKeys][i % kKeys];
+  for (int i = 0; i < kRows * kKeys; ++i)
+    sums[i / kKeys * kSumStride + i % kKeys] = acc[i / kKeys][i % kKeys];
 }
 
-/// scores[r * score_stride + j] = factor * (query row r . levels of key j); writes up to the next multiple of kStreamSums keys.
+/// scores[r * score_stride + j] = factor * (query row r . levels of key j); writes up to the next multiple of
+/// kStreamSums keys.
 template <int kBits, int kParts, int kRows>
-inline __attribute__((noinline)) void dot_packed_rows(const PackedQuery& query, const StoredRows& keys, float* scores,
-                                                      int64_t score_stride) {
+inline __attribute__((noinline)) void dot_packed_rows(const PackedQuery& query, const StoredRows& keys,
+                                                      float* scores, int64_t score_stride) {
   constexpr int kTileKeys = kStreamSums / kRows;
   constexpr int kKeys = kTileKeys < kPackedKeys ? kTileKeys : kPackedKeys;
   const LevelTable<kBits> table;
@@ -73,7 +75,8 @@ inline __attribute__((noinline)) void dot_packed_rows(const PackedQuery& query, 
       const uint8_t* rows[kKeys];
       METALHEAD_UNROLL
       for (int i = 0; i < kKeys; ++i) {
-        rows[i] = reinterpret_cast<const uint8_t*>(keys.data + smaller(first + j + i, keys.count - 1) * keys.stride);
+        rows[i] = reinterpret_cast<const uint8_t*>(keys.data +
+                                                   smaller(first + j + i, keys.count - 1) * keys.stride);
       }
       dot_packed_keys<kBits, kParts, kRows, kKeys, kTileKeys>(table, query, rows, sums + j);
     }
@@ -94,8 +97,8 @@ inline __attribute__((noinline)) void dot_packed_rows(const PackedQuery& query, 
 
 /// Columns [first + kSkip * kLanes, + kVectors * kLanes) of one block of fields, over all values.
 template <int kBits, int kParts, int kRows, int kVectors, int kSkip>
-METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_stride, const StoredRows& values,
-                                         const PackedSums& sums, int first) {
+METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_stride,
+                                         const StoredRows& values, const PackedSums& sums, int first) {
   const LevelTable<kBits> table;
   F32 acc[kRows][kVectors];
   float* to = sums.rows + first + kSkip * kLanes;
@@ -127,8 +130,8 @@ METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_st
 
 /// Adds the weighted levels of the values to kRows rows of sums.
 template <int kBits, int kParts, int kRows>
-inline __attribute__((noinline)) void add_packed_rows(const float* weights, int64_t weight_stride, const StoredRows& values,
-                                                      const PackedSums& sums) {
+inline __attribute__((noinline)) void add_packed_rows(const float* weights, int64_t weight_stride,
+                                                      const StoredRows& values, const PackedSums& sums) {
   constexpr int kFit = kStreamSums / kRows < 8 ? kStreamSums / kRows : 8;
   constexpr int kVectors = kFit < kParts ? kFit : kParts;
   const auto add = [&]<int kSkip>(int first) __attribute__((always_inline)) {
@@ -154,22 +157,25 @@ METALHEAD_INLINE void for_each_expanded_tile(const StoredRows& rows, int dim, fl
     const int count = static_cast<int>(smaller(kPackedTileRows, rows.count - first));
     for (int i = 0; i < count; ++i) {
       const char* codes = rows.data + (first + i) * rows.stride;
-      expand_fields<kBits, kParts>(table, reinterpret_cast<const uint8_t*>(codes), dim, tile + int64_t{i} * dim);
+      expand_fields<kBits, kParts>(table, reinterpret_cast<const uint8_t*>(codes), dim,
+                                   tile + int64_t{i} * dim);
     }
     use(StoredRows{reinterpret_cast<const char*>(tile), stride, count}, first);
   }
 }
 
-/// factors[i] = factor * norm of physical row first_row + i, for i < count; zeros up to the next multiple of kLanes.
-METALHEAD_INLINE void load_norms(const PackedSide& side, int64_t batch, int64_t kv_head, int64_t first_row, int count,
-                                 float factor, float* factors) {
+/// factors[i] = factor * norm of physical row first_row + i, for i < count; zeros up to the next multiple of
+/// kLanes.
+METALHEAD_INLINE void load_norms(const PackedSide& side, int64_t batch, int64_t kv_head, int64_t first_row,
+                                 int count, float factor, float* factors) {
   const metalhead_long* strides = side.norm_strides;
   const int64_t item = element_bytes(side.norm_dtype);
   const char* from = side.norms + (batch * strides[0] + kv_head * strides[1] + first_row * strides[2]) * item;
   const int64_t padded = round_up(count, kLanes);
   if (strides[2] == 1) return load_row(factors, from, side.norm_dtype, count, padded, factor);
   for (int64_t i = 0; i < padded; ++i) factors[i] = 0.0f;
-  for (int64_t i = 0; i < count; ++i) load_row(factors + i, from + i * strides[2] * item, side.norm_dtype, 1, 1, factor);
+  for (int64_t i = 0; i < count; ++i)
+    load_row(factors + i, from + i * strides[2] * item, side.norm_dtype, 1, 1, factor);
 }
 
 /// Coordinates of a rotated row into the order of fields; `row` and `from` differ.

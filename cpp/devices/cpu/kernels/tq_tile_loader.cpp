@@ -14,7 +14,9 @@ struct PackedRows {
   const TileRequest* request;
   float root;  ///< 1 / sqrt(dim)
 
-  METALHEAD_INLINE int64_t row_of(int key) const { return physical_row(*request->sequence, request->first_key + key); }
+  METALHEAD_INLINE int64_t row_of(int key) const {
+    return physical_row(*request->sequence, request->first_key + key);
+  }
   METALHEAD_INLINE const uint8_t* codes_of(int key) const { return codes + row_of(key) * stride; }
   METALHEAD_INLINE float factor_of(int key) const {
     alignas(64) float factor[kLanes] = {};
@@ -23,8 +25,8 @@ struct PackedRows {
   }
 };
 
-METALHEAD_INLINE PackedRows rows_of(const TileRequest& request, const char* data, const metalhead_long* strides,
-                                    const PackedSide& side, int dim) {
+METALHEAD_INLINE PackedRows rows_of(const TileRequest& request, const char* data,
+                                    const metalhead_long* strides, const PackedSide& side, int dim) {
   const int64_t offset = request.sequence->batch * strides[0] + request.kv_head * strides[1];
   return {reinterpret_cast<const uint8_t*>(data) + offset, strides[2], &side, &request, rotation_factor(dim)};
 }
