@@ -2,7 +2,7 @@
 """Writes metal/common/codebooks.h: the Lloyd-Max levels of N(0, 1) for 2 to 6 bits.
 
 An optimal quantiser has every level at the mean of its cell and every boundary midway between two levels.
-Lloyd's iteration converges to that far too slowly above 4 bits, so the equations are solved by Newton's method.
+Lloyd's iteration converges to that far too slowly above 4 bits, so Newton's method solves the equations.
 
     tools/make_codebooks.py            write the header
     tools/make_codebooks.py --check    compare it with what would be written

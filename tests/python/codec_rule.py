@@ -1,4 +1,4 @@
-"""The encoder's written rule (docs/turboquant.md) in NumPy float32: what every device must match bit for bit."""
+"""The encoder's written rule (docs/turboquant.md) in NumPy float32: what every device must match."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def test_a_zero_vector(device, bits):
     ("bits", "planes"), [(2, (2,)), (3, (2, 1)), (4, (4,)), (5, (4, 1)), (6, (4, 2)), (8, (8,))]
 )
 def test_planes_by_hand(device, bits, planes):
-    """Byte k of a plane of w bits holds coordinates 8/w * k and on, in ascending bit order; high bits first."""
+    """Byte k of a plane of w bits holds coordinates 8/w * k and on, ascending; the high bits first."""
     dim = 32
     form = mh.TQFormat(bits, dim, None, "plain", norm_dtype="float32")
     for coordinate, code in [(0, 2**bits - 1), (5, 1), (31, 2**bits // 2), (18, 2**bits - 2)]:
