@@ -125,7 +125,8 @@ class KVCache:
     @property
     def lengths(self) -> NDArray:
         """Tokens of each sequence, int64 ``[batch]``, a copy."""
-        return self._state.lengths.copy()
+        lengths: NDArray = self._state.lengths.copy()
+        return lengths
 
     @property
     def nbytes(self) -> int:

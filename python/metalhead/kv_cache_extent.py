@@ -45,18 +45,19 @@ def locate(size: int, begin: int, count: int) -> tuple[slice, dict[str, Any]]:
 
 def slice_mask(mask: Any, begins: Sequence[int], width: int, length: int) -> NDArray:
     """Columns of a mask over the whole text for tokens from ``begins[b]`` on, padded to `width` columns."""
-    mask = host_array(mask)
-    if mask.ndim == 0 or mask.shape[-1] == 1:
-        return mask
-    if mask.shape[-1] != length:
-        raise ValueError(f"attend: mask must have 1 or {length} columns, one a token, got {mask.shape[-1]}")
+    whole = host_array(mask)
+    if whole.ndim > 4:
+        raise ValueError(f"attend: mask must have rank 1 to 4, got {whole.ndim}")
+    if not whole.shape or whole.shape[-1] == 1:
+        return whole
+    if whole.shape[-1] != length:
+        raise ValueError(f"attend: mask must have 1 or {length} columns, one a token, got {whole.shape[-1]}")
     if min(begins) == max(begins) and begins[0] + width <= length:
-        return mask[..., begins[0] : begins[0] + width]
-    if mask.ndim > 4:
-        raise ValueError(f"attend: mask must have rank 1 to 4, got {mask.ndim}")
-    mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
-    padded = np.zeros((len(begins), *mask.shape[1:3], width), mask.dtype)
+        columns: NDArray = whole[..., begins[0] : begins[0] + width]
+        return columns
+    whole = whole.reshape((1,) * (4 - whole.ndim) + whole.shape)
+    padded: NDArray = np.zeros((len(begins), *whole.shape[1:3], width), whole.dtype)
     for sequence, begin in enumerate(begins):
-        columns = mask[sequence if mask.shape[0] > 1 else 0, ..., begin : begin + width]
+        columns = whole[sequence if whole.shape[0] > 1 else 0, ..., begin : begin + width]
         padded[sequence, ..., : columns.shape[-1]] = columns
     return padded

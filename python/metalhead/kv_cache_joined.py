@@ -162,7 +162,7 @@ def _first_part(query: _Group, extent: Extent) -> tuple[NDArray, NDArray]:
 
 def _dense_part(query: _Group, extent: Extent, **keywords: Any) -> tuple[NDArray, NDArray]:
     keys, values, ring = extent.operands(query.sequences)
-    operation = flash_attn_vec
+    operation: Any = flash_attn_vec
     if not 1 <= query.q.shape[2] <= VECTOR_ROWS:
         operation = sdpa
         keys, values = (host_array(x).astype(np.float32) for x in (keys, values))

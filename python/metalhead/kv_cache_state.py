@@ -17,7 +17,9 @@ class TokenState:
 
     def __init__(self, config: KVCacheConfig) -> None:
         self._config = config
-        self.lengths, self.starts, self.recents = (np.zeros(config.batch, np.int64) for _ in range(3))
+        self.lengths: NDArray = np.zeros(config.batch, np.int64)
+        self.starts: NDArray = np.zeros(config.batch, np.int64)
+        self.recents: NDArray = np.zeros(config.batch, np.int64)
 
     def fields(self) -> dict[str, NDArray]:
         """The arrays by name, int64 ``[batch]``."""

@@ -88,11 +88,13 @@ METALHEAD_INLINE AttentionView view_of(const Launch& launch) {
   view.ring_starts = view.has_ring ? slot_data<const int32_t>(launch, kSlotRingStarts) : nullptr;
   view.has_softcap = flag(kConstantHasSoftcap);
   const uint32_t norm_is_half = constant_of(launch, kConstantNormIsHalf);
-  view.packed_key = {static_cast<int>(constant_of(launch, kConstantKeyBits)), slot_data<const char>(launch, kSlotKeyNorms),
-                     (norm_is_half & 1u) != 0 ? DType::kFloat16 : DType::kFloat32, view.params->key_norm_strides};
+  view.packed_key = {
+      static_cast<int>(constant_of(launch, kConstantKeyBits)), slot_data<const char>(launch, kSlotKeyNorms),
+      (norm_is_half & 1u) != 0 ? DType::kFloat16 : DType::kFloat32, view.params->key_norm_strides};
   view.packed_value = {static_cast<int>(constant_of(launch, kConstantValueBits)),
                        slot_data<const char>(launch, kSlotValueNorms),
-                       (norm_is_half & 2u) != 0 ? DType::kFloat16 : DType::kFloat32, view.params->value_norm_strides};
+                       (norm_is_half & 2u) != 0 ? DType::kFloat16 : DType::kFloat32,
+                       view.params->value_norm_strides};
   view.rotate_query = flag(kConstantRotateQuery);
   view.rotate_out = flag(kConstantRotateOut);
   if (flag(kConstantSplitOutput)) {
