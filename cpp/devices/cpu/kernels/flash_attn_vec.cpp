@@ -2,8 +2,7 @@
 #include "devices/cpu/kernels/attention_row.h"
 #include "devices/cpu/kernels/kernels.h"
 #include "devices/cpu/kernels/scratch_layout.h"
-#include "devices/cpu/kernels/stream_rows.h"
-#include "devices/cpu/kernels/tq_stream.h"
+#include "devices/cpu/kernels/tq_row_group.h"
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 namespace {
@@ -12,24 +11,6 @@ constexpr int kMaxBlockKeys = 128;
 constexpr int kMinBlockKeys = 16;
 /// Bytes of a block of keys, at most: the block and the values of the same keys lie in a near cache.
 constexpr int64_t kBlockBytes = 32768;
-
-/// The rows of one KV head in one sequence, and the worker's memory for them.
-struct RowGroup {
-  const AttentionView* view;
-  Sequence sequence;
-  int64_t kv_head;
-  int rows;
-  int block_keys;
-  int64_t query_stride, sums_stride;  ///< floats between rows
-  float* query;                       ///< [rows][query_stride]
-  float* sums;                        ///< [rows][sums_stride]
-  float* maxima;                      ///< [rows in whole vectors]
-  float* totals;                      ///< [rows in whole vectors]: sums of weights
-  float* scores;                      ///< [rows][block_keys]
-  float* tile;                        ///< [kPackedTileRows][dim] of a packed side, also one row
-  float* norms;                       ///< [block_keys]
-  float scale;                        ///< of the scores that score_block writes
-};
 
 void allocate(RowGroup& group, Scratch& scratch) {
   const AttentionParams& params = *group.view->params;
@@ -43,9 +24,7 @@ void allocate(RowGroup& group, Scratch& scratch) {
   const int64_t query = layout.add(rows * group.query_stride), sums = layout.add(rows * group.sums_stride);
   const int64_t maxima = layout.add(rows), totals = layout.add(rows);
   const int64_t scores = layout.add(rows * group.block_keys);
-  const bool packed = group.view->packed_key.bits != 0 || group.view->packed_value.bits != 0;
-  const int64_t wider = larger(params.head_dim, params.value_dim);
-  const int64_t tile = layout.add(packed ? kPackedTileRows * wider : 0), norms = layout.add(group.block_keys);
+  const int64_t tile = layout.add(packed_tile_floats(*group.view)), norms = layout.add(group.block_keys);
   float* memory = layout.reserve(scratch);
   group.query = memory + query;
   group.sums = memory + sums;
@@ -54,25 +33,7 @@ void allocate(RowGroup& group, Scratch& scratch) {
   group.scores = memory + scores;
   group.tile = memory + tile;
   group.norms = memory + norms;
-  group.scale = params.scale;
-}
-
-/// Brings a query row to the basis and the order of coordinates in which packed keys are expanded.
-void rotate_query(const RowGroup& group, float* query) {
-  const AttentionView& view = *group.view;
-  const int dim = view.params->head_dim;
-  if (view.rotate_query) hadamard_row(query, dim, view.params->key_signs, false);
-  if (view.packed_key.bits == 0) return;
-  __builtin_memcpy(group.tile, query, static_cast<size_t>(dim) * sizeof(float));
-  to_field_order(view.packed_key.bits, dim, group.tile, query);
-}
-
-/// Brings a row of sums back to the natural order of coordinates.
-void restore_order(const RowGroup& group, float* sums) {
-  const int bits = group.view->packed_value.bits, dim = group.view->params->value_dim;
-  if (bits == 0) return;
-  __builtin_memcpy(group.tile, sums, static_cast<size_t>(dim) * sizeof(float));
-  from_field_order(bits, dim, group.tile, sums);
+  group.score_factor = score_factor_of(*group.view);
 }
 
 void begin_rows(const RowGroup& group) {
@@ -83,7 +44,7 @@ void begin_rows(const RowGroup& group) {
     const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
     load_row(group.query + r * group.query_stride, query_address(view, row), view.query_dtype,
              view.params->head_dim, group.query_stride, 1.0f);
-    rotate_query(group, group.query + r * group.query_stride);
+    prepare_packed_query(group, group.query + r * group.query_stride);
   }
   for (int64_t r = 0; r < round_up(group.rows, 16); ++r) {
     group.maxima[r] = kMinusInfinity;
@@ -95,175 +56,14 @@ void begin_rows(const RowGroup& group) {
   }
 }
 
-/// Rows of the next register tile: 4, 2 or 1; three rows take a tile of four.
-METALHEAD_INLINE int tile_rows(int rows_left) { return rows_left > 2 ? 4 : rows_left; }
-
-template <class T>
-void score_block(const RowGroup& group, const StoredRows& keys, Prefetch ahead) {
-  const int64_t head_dim = group.view->params->head_dim;
-  const float scale = group.scale;
-  for (int r = 0; r < group.rows;) {
-    const float* query = group.query + r * group.query_stride;
-    float* scores = group.scores + r * group.block_keys;
-    const int rows = tile_rows(group.rows - r);
-    if (rows == 4)
-      dot_rows<T, 4>(query, group.query_stride, head_dim, keys, scale, scores, group.block_keys, ahead);
-    if (rows == 2)
-      dot_rows<T, 2>(query, group.query_stride, head_dim, keys, scale, scores, group.block_keys, ahead);
-    if (rows == 1)
-      dot_rows<T, 1>(query, group.query_stride, head_dim, keys, scale, scores, group.block_keys, ahead);
-    ahead.data = nullptr;
-    r += rows;
-  }
-}
-
-template <class T>
-void add_block(const RowGroup& group, const StoredRows& values, Prefetch ahead) {
-  const int64_t value_dim = group.view->params->value_dim;
-  for (int r = 0; r < group.rows;) {
-    const float* weights = group.scores + r * group.block_keys;
-    float* sums = group.sums + r * group.sums_stride;
-    const int rows = tile_rows(group.rows - r);
-    if (rows == 4)
-      add_rows<T, 4>(weights, group.block_keys, values, value_dim, sums, group.sums_stride, ahead);
-    if (rows == 2)
-      add_rows<T, 2>(weights, group.block_keys, values, value_dim, sums, group.sums_stride, ahead);
-    if (rows == 1)
-      add_rows<T, 1>(weights, group.block_keys, values, value_dim, sums, group.sums_stride, ahead);
-    ahead.data = nullptr;
-    r += rows;
-  }
-}
-
-/// Multiplies the block's scores or weights by the norms of a packed side and by `factor`.
-void apply_norms(const RowGroup& group, const PackedSide& side, int dim, const StoredRows& rows,
-                 float factor) {
-  load_norms(side, group.sequence.batch, group.kv_head, rows.first_row, rows.count,
-             rotation_factor(dim) * factor, group.norms);
-  for (int r = 0; r < group.rows; ++r) {
-    float* scores = group.scores + r * group.block_keys;
-    for (int j = 0; j < rows.count; j += kLanes) store(scores + j, load(scores + j) * load(group.norms + j));
-  }
-}
-
-/// More rows than this share an expanded tile; fewer take the codes straight into registers.
-constexpr int kMaxRowsInRegisters = 4;
-
-template <int kBits, int kParts>
-void score_packed_keys(const RowGroup& group, const StoredRows& keys, int dim) {
-  if (group.rows > kMaxRowsInRegisters) {
-    RowGroup part = group;
-    part.scale = 1.0f;
-    for_each_expanded_tile<kBits, kParts>(keys, dim, group.tile, [&](const StoredRows& tile, int first) {
-      part.scores = group.scores + first;
-      score_block<float>(part, tile, {});
-    });
-    return;
-  }
-  const int rows = tile_rows(group.rows);
-  if (rows == 4)
-    dot_packed_rows<kBits, kParts, 4>(group.query, group.query_stride, dim, keys, group.scores,
-                                      group.block_keys);
-  if (rows == 2)
-    dot_packed_rows<kBits, kParts, 2>(group.query, group.query_stride, dim, keys, group.scores,
-                                      group.block_keys);
-  if (rows == 1)
-    dot_packed_rows<kBits, kParts, 1>(group.query, group.query_stride, dim, keys, group.scores,
-                                      group.block_keys);
-}
-
-template <int kBits, int kParts>
-void add_packed_values(const RowGroup& group, const StoredRows& values, int dim) {
-  if (group.rows > kMaxRowsInRegisters) {
-    RowGroup part = group;
-    for_each_expanded_tile<kBits, kParts>(values, dim, group.tile, [&](const StoredRows& tile, int first) {
-      part.scores = group.scores + first;
-      add_block<float>(part, tile, {});
-    });
-    return;
-  }
-  const int rows = tile_rows(group.rows);
-  if (rows == 4)
-    add_packed_rows<kBits, kParts, 4>(group.scores, group.block_keys, values, dim, group.sums,
-                                      group.sums_stride);
-  if (rows == 2)
-    add_packed_rows<kBits, kParts, 2>(group.scores, group.block_keys, values, dim, group.sums,
-                                      group.sums_stride);
-  if (rows == 1)
-    add_packed_rows<kBits, kParts, 1>(group.scores, group.block_keys, values, dim, group.sums,
-                                      group.sums_stride);
-}
-
-/// Calls `use` with the number of codes in a lane as a compile-time constant.
-template <int kBits, class Use>
-METALHEAD_INLINE void with_codes_per_lane(int dim, const Use& use) {
-  constexpr int kLeast = codes_per_lane(kBits, 32);
-  const int parts = codes_per_lane(kBits, dim);
-  if constexpr (kLeast <= 1 && kBits == 8) return use.template operator()<1>();
-  if constexpr (kLeast <= 2 && kBits != 8) {
-    if (parts == 2) return use.template operator()<2>();
-  }
-  if constexpr (kLeast <= 4 && kBits != 8) {
-    if (parts == 4) return use.template operator()<4>();
-  }
-  if constexpr (kBits != 8) return use.template operator()<8>();
-}
-
-template <int kBits>
-void score_packed_block(const RowGroup& group, const StoredRows& keys, Prefetch /*ahead*/) {
-  const int dim = group.view->params->head_dim;
-  with_codes_per_lane<kBits>(dim, [&]<int kParts>() { score_packed_keys<kBits, kParts>(group, keys, dim); });
-  apply_norms(group, group.view->packed_key, dim, keys, group.scale);
-}
-
-template <int kBits>
-void add_packed_block(const RowGroup& group, const StoredRows& values, Prefetch /*ahead*/) {
-  const int dim = group.view->params->value_dim;
-  apply_norms(group, group.view->packed_value, dim, values, 1.0f);
-  with_codes_per_lane<kBits>(dim,
-                             [&]<int kParts>() { add_packed_values<kBits, kParts>(group, values, dim); });
-}
-
-using BlockFunction = void (*)(const RowGroup& group, const StoredRows& rows, Prefetch ahead);
-
 METALHEAD_INLINE BlockFunction score_function(DType dtype, int bits) {
-  switch (bits) {
-    case 2:
-      return score_packed_block<2>;
-    case 3:
-      return score_packed_block<3>;
-    case 4:
-      return score_packed_block<4>;
-    case 5:
-      return score_packed_block<5>;
-    case 6:
-      return score_packed_block<6>;
-    case 8:
-      return score_packed_block<8>;
-    default:
-      break;
-  }
+  if (bits != 0) return packed_score_function(bits);
   return dtype == DType::kFloat32   ? score_block<float>
          : dtype == DType::kFloat16 ? score_block<Float16>
                                     : score_block<BFloat16>;
 }
 METALHEAD_INLINE BlockFunction add_function(DType dtype, int bits) {
-  switch (bits) {
-    case 2:
-      return add_packed_block<2>;
-    case 3:
-      return add_packed_block<3>;
-    case 4:
-      return add_packed_block<4>;
-    case 5:
-      return add_packed_block<5>;
-    case 6:
-      return add_packed_block<6>;
-    case 8:
-      return add_packed_block<8>;
-    default:
-      break;
-  }
+  if (bits != 0) return packed_add_function(bits);
   return dtype == DType::kFloat32   ? add_block<float>
          : dtype == DType::kFloat16 ? add_block<Float16>
                                     : add_block<BFloat16>;
@@ -339,7 +139,7 @@ void write_partials(const RowGroup& group, int64_t split) {
   for (int r = 0; r < group.rows; ++r) {
     const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
     const int64_t slot = contiguous_index(view, row) * view.params->splits + split;
-    restore_order(group, group.sums + r * group.sums_stride);
+    restore_packed_sums(group, group.sums + r * group.sums_stride);
     view.partial_stats[2 * slot] = group.maxima[r];
     view.partial_stats[2 * slot + 1] = group.totals[r];
     if (group.totals[r] != 0.0f) {
@@ -351,7 +151,7 @@ void write_partials(const RowGroup& group, int64_t split) {
 void write_rows(const RowGroup& group) {
   for (int r = 0; r < group.rows; ++r) {
     const QueryRow row = query_row_of(*group.view, group.sequence, group.kv_head, r);
-    restore_order(group, group.sums + r * group.sums_stride);
+    restore_packed_sums(group, group.sums + r * group.sums_stride);
     write_row(*group.view, row, group.sums + r * group.sums_stride, {group.maxima[r], group.totals[r]});
   }
 }

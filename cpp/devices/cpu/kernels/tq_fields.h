@@ -18,6 +18,12 @@ constexpr int codes_per_lane(int bits, int dim) {
   return bits == 8 ? 1 : dim / kLanes < 8 ? dim / kLanes : 8;
 }
 
+/// `parts` if some dim has so many codes in a lane, else one that does: for switches over all cases.
+constexpr int possible_parts(int bits, int parts) {
+  const int least = codes_per_lane(bits, 32);
+  return bits == 8 ? 1 : parts < least ? least : parts;
+}
+
 /// The coordinate that stands at `position` of a row expanded in the order of fields.
 METALHEAD_INLINE int field_coordinate(int bits, int dim, int position) {
   const int parts = codes_per_lane(bits, dim);
