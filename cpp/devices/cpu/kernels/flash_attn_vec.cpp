@@ -53,8 +53,10 @@ void begin_rows(const RowGroup& group) {
   __builtin_memset(group.sums, 0, static_cast<size_t>(padded_rows * group.sums_stride) * sizeof(float));
   for (int r = 0; r < group.rows; ++r) {
     const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
-    load_row(group.query + r * group.query_stride, query_address(view, row), view.query_dtype,
-             view.params->head_dim, group.query_stride, 1.0f);
+    float* query = group.query + r * group.query_stride;
+    load_row(query, query_address(view, row), view.query_dtype, view.params->head_dim, group.query_stride,
+             1.0f);
+    if (view.key_dtype == DType::kBFloat16) split_pairs(query, view.params->head_dim);
   }
   for (int64_t r = 0; r < round_up(group.rows, 16); ++r) {
     group.maxima[r] = kMinusInfinity;
@@ -70,7 +72,7 @@ void begin_rows(const RowGroup& group) {
 METALHEAD_INLINE int tile_rows(int rows_left) { return rows_left > 2 ? 4 : rows_left; }
 
 template <class T>
-void score_block(const RowGroup& group, const StoredRows& keys, Prefetch ahead) {
+void score_block(const RowGroup& group, const StoredRows& keys, StoredRows ahead) {
   const int64_t head_dim = group.view->params->head_dim;
   const float scale = group.view->params->scale;
   for (int r = 0; r < group.rows;) {
@@ -83,13 +85,13 @@ void score_block(const RowGroup& group, const StoredRows& keys, Prefetch ahead) 
       dot_rows<T, 2>(query, group.query_stride, head_dim, keys, scale, scores, group.block_keys, ahead);
     if (rows == 1)
       dot_rows<T, 1>(query, group.query_stride, head_dim, keys, scale, scores, group.block_keys, ahead);
-    ahead.data = nullptr;
+    ahead = keys;
     r += rows;
   }
 }
 
 template <class T>
-void add_block(const RowGroup& group, const StoredRows& values, Prefetch ahead) {
+void add_block(const RowGroup& group, const StoredRows& values, StoredRows ahead) {
   const int64_t value_dim = group.view->params->value_dim;
   for (int r = 0; r < group.rows;) {
     const float* weights = group.scores + r * group.block_keys;
@@ -101,12 +103,12 @@ void add_block(const RowGroup& group, const StoredRows& values, Prefetch ahead) 
       add_rows<T, 2>(weights, group.block_keys, values, value_dim, sums, group.sums_stride, ahead);
     if (rows == 1)
       add_rows<T, 1>(weights, group.block_keys, values, value_dim, sums, group.sums_stride, ahead);
-    ahead.data = nullptr;
+    ahead = values;
     r += rows;
   }
 }
 
-using BlockFunction = void (*)(const RowGroup& group, const StoredRows& rows, Prefetch ahead);
+using BlockFunction = void (*)(const RowGroup& group, const StoredRows& rows, StoredRows ahead);
 
 METALHEAD_INLINE BlockFunction score_function(DType dtype) {
   return dtype == DType::kFloat32   ? score_block<float>
@@ -145,7 +147,6 @@ void weigh_block(const RowGroup& group, int64_t first_key, int count) {
 struct RowSource {
   const char* data;
   int64_t stride;  ///< bytes
-  int64_t bytes;   ///< of a row
 };
 
 METALHEAD_INLINE RowSource key_source(const RowGroup& group) {
@@ -153,14 +154,14 @@ METALHEAD_INLINE RowSource key_source(const RowGroup& group) {
   const metalhead_long* strides = view.params->key_strides;
   const int64_t bytes = element_bytes(view.key_dtype);
   return {view.key + (group.sequence.batch * strides[0] + group.kv_head * strides[1]) * bytes,
-          strides[2] * bytes, view.params->head_dim * bytes};
+          strides[2] * bytes};
 }
 METALHEAD_INLINE RowSource value_source(const RowGroup& group) {
   const AttentionView& view = *group.view;
   const metalhead_long* strides = view.params->value_strides;
   const int64_t bytes = element_bytes(view.value_dtype);
   return {view.value + (group.sequence.batch * strides[0] + group.kv_head * strides[1]) * bytes,
-          strides[2] * bytes, view.params->value_dim * bytes};
+          strides[2] * bytes};
 }
 
 void attend_keys(const RowGroup& group, KeyRange range) {
@@ -172,14 +173,21 @@ void attend_keys(const RowGroup& group, KeyRange range) {
     const int count = static_cast<int>(smaller(group.block_keys, run));
     const int next_count = static_cast<int>(smaller(group.block_keys, run - count));
     const int64_t row = physical_row(group.sequence, key);
-    const char* value_rows = values.data + row * values.stride;
-    const char* next_keys = keys.data + (row + count) * keys.stride;
-    score(group, {keys.data + row * keys.stride, keys.stride, count},
-          {value_rows, values.stride, values.bytes, count});
+    const StoredRows block_keys{keys.data + row * keys.stride, keys.stride, count};
+    const StoredRows block_values{values.data + row * values.stride, values.stride, count};
+    const StoredRows next_keys{block_keys.data + count * keys.stride, keys.stride, next_count};
+    score(group, block_keys, block_values);
     weigh_block(group, key, count);
-    add(group, {value_rows, values.stride, count}, {next_keys, keys.stride, keys.bytes, next_count});
+    add(group, block_values, next_count > 0 ? next_keys : block_values);
     key += count;
   }
+}
+
+/// Sums over bfloat16 values lie in split order until here.
+void end_rows(const RowGroup& group) {
+  if (group.view->value_dtype != DType::kBFloat16) return;
+  for (int r = 0; r < group.rows; ++r)
+    join_pairs(group.sums + r * group.sums_stride, group.view->params->value_dim);
 }
 
 /// Leaves the rows' unnormalised sums and stats for the reduction.
@@ -224,6 +232,7 @@ void flash_attn_vec(const Launch& launch, uint64_t begin, uint64_t end, Scratch&
     group.sequence = sequence_of(view, at.z);
     begin_rows(group);
     attend_keys(group, keys_of_split(*view.params, group.sequence, at.x));
+    end_rows(group);
     if (view.partial_out != nullptr) {
       write_partials(group, at.x);
     } else {
