@@ -29,7 +29,7 @@ METALHEAD_INLINE int tile_rows(int rows_left) { return rows_left > 2 ? 4 : rows_
 
 /// Scores of dense keys.
 template <class T>
-void score_block(const RowGroup& group, const StoredRows& keys, Prefetch ahead) {
+void score_block(const RowGroup& group, const StoredRows& keys, StoredRows ahead) {
   const int64_t head_dim = group.view->params->head_dim;
   const float scale = group.score_factor;
   for (int r = 0; r < group.rows;) {
@@ -42,14 +42,14 @@ void score_block(const RowGroup& group, const StoredRows& keys, Prefetch ahead) 
       dot_rows<T, 2>(query, group.query_stride, head_dim, keys, scale, scores, group.block_keys, ahead);
     if (rows == 1)
       dot_rows<T, 1>(query, group.query_stride, head_dim, keys, scale, scores, group.block_keys, ahead);
-    ahead.data = nullptr;
+    ahead = keys;
     r += rows;
   }
 }
 
 /// Adds the weighted dense values.
 template <class T>
-void add_block(const RowGroup& group, const StoredRows& values, Prefetch ahead) {
+void add_block(const RowGroup& group, const StoredRows& values, StoredRows ahead) {
   const int64_t value_dim = group.view->params->value_dim;
   for (int r = 0; r < group.rows;) {
     const float* weights = group.scores + r * group.block_keys;
@@ -61,12 +61,12 @@ void add_block(const RowGroup& group, const StoredRows& values, Prefetch ahead) 
       add_rows<T, 2>(weights, group.block_keys, values, value_dim, sums, group.sums_stride, ahead);
     if (rows == 1)
       add_rows<T, 1>(weights, group.block_keys, values, value_dim, sums, group.sums_stride, ahead);
-    ahead.data = nullptr;
+    ahead = values;
     r += rows;
   }
 }
 
 /// Scores of a block of keys, or the weighted sum of a block of values; `ahead` is fetched meanwhile.
-using BlockFunction = void (*)(const RowGroup& group, const StoredRows& rows, Prefetch ahead);
+using BlockFunction = void (*)(const RowGroup& group, const StoredRows& rows, StoredRows ahead);
 
 }  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE
