@@ -25,6 +25,8 @@ struct RowGroup {
   float* maxima;                      ///< [rows in whole vectors]
   float* totals;                      ///< [rows in whole vectors]: sums of weights
   float* scores;                      ///< [rows][block_keys]
+  QueryRow* query_rows;               ///< [rows]
+  bool has_plain_scores;
 };
 
 void allocate(RowGroup& group, Scratch& scratch) {
@@ -39,9 +41,12 @@ void allocate(RowGroup& group, Scratch& scratch) {
   const int64_t query = layout.add(rows * group.query_stride), sums = layout.add(rows * group.sums_stride);
   const int64_t maxima = layout.add(rows), totals = layout.add(rows);
   const int64_t scores = layout.add(rows * group.block_keys);
+  const int64_t query_rows = layout.add(rows * static_cast<int64_t>(sizeof(QueryRow) / sizeof(float)));
   float* memory = layout.reserve(scratch);
   group.query = memory + query;
   group.sums = memory + sums;
+  group.query_rows = reinterpret_cast<QueryRow*>(memory + query_rows);
+  group.has_plain_scores = has_plain_scores(*group.view);
   group.maxima = memory + maxima;
   group.totals = memory + totals;
   group.scores = memory + scores;
@@ -49,10 +54,10 @@ void allocate(RowGroup& group, Scratch& scratch) {
 
 void begin_rows(const RowGroup& group) {
   const AttentionView& view = *group.view;
-  const int64_t padded_rows = round_up(group.rows, 4);
+  const int64_t padded_rows = round_up(group.rows, 8);
   __builtin_memset(group.sums, 0, static_cast<size_t>(padded_rows * group.sums_stride) * sizeof(float));
   for (int r = 0; r < group.rows; ++r) {
-    const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
+    const QueryRow& row = group.query_rows[r] = query_row_of(view, group.sequence, group.kv_head, r);
     float* query = group.query + r * group.query_stride;
     load_row(query, query_address(view, row), view.query_dtype, view.params->head_dim, group.query_stride,
              1.0f);
@@ -68,47 +73,59 @@ void begin_rows(const RowGroup& group) {
   }
 }
 
-/// Rows of the next register tile: 4, 2 or 1; three rows take a tile of four.
-METALHEAD_INLINE int tile_rows(int rows_left) { return rows_left > 2 ? 4 : rows_left; }
+/// Rows of the next register tile: 8 where there are registers for them, 4, 2 or 1; three rows take a tile of
+/// four.
+METALHEAD_INLINE int tile_rows(int rows_left) {
+  if (kStreamSums == 16 && rows_left > 6) return 8;
+  return rows_left > 2 ? 4 : rows_left;
+}
 
-template <class T>
-void score_block(const RowGroup& group, const StoredRows& keys, StoredRows ahead) {
-  const int64_t head_dim = group.view->params->head_dim;
-  const float scale = group.view->params->scale;
-  for (int r = 0; r < group.rows;) {
-    const float* query = group.query + r * group.query_stride;
-    float* scores = group.scores + r * group.block_keys;
-    const int rows = tile_rows(group.rows - r);
-    if (rows == 4)
-      dot_rows<T, 4>(query, group.query_stride, head_dim, keys, scale, scores, group.block_keys, ahead);
-    if (rows == 2)
-      dot_rows<T, 2>(query, group.query_stride, head_dim, keys, scale, scores, group.block_keys, ahead);
-    if (rows == 1)
-      dot_rows<T, 1>(query, group.query_stride, head_dim, keys, scale, scores, group.block_keys, ahead);
-    ahead = keys;
-    r += rows;
-  }
+template <class T, int kRows>
+METALHEAD_INLINE void score_tile(const RowGroup& group, int first, const StoredRows& keys,
+                                 const StoredRows& ahead) {
+  const AttentionParams& params = *group.view->params;
+  dot_rows<T, kRows>(group.query + first * group.query_stride, group.query_stride, params.head_dim, keys,
+                     params.scale, group.scores + first * group.block_keys, group.block_keys, ahead);
 }
 
 template <class T>
-void add_block(const RowGroup& group, const StoredRows& values, StoredRows ahead) {
-  const int64_t value_dim = group.view->params->value_dim;
-  for (int r = 0; r < group.rows;) {
-    const float* weights = group.scores + r * group.block_keys;
-    float* sums = group.sums + r * group.sums_stride;
+void score_block(const RowGroup& group, const StoredRows& keys, const StoredRows& ahead) {
+  for (int r = 0; r < group.rows; r += tile_rows(group.rows - r)) {
+    // The first tile fetches what comes next; for the others that has been done.
+    const StoredRows& fetched = r == 0 ? ahead : keys;
     const int rows = tile_rows(group.rows - r);
-    if (rows == 4)
-      add_rows<T, 4>(weights, group.block_keys, values, value_dim, sums, group.sums_stride, ahead);
-    if (rows == 2)
-      add_rows<T, 2>(weights, group.block_keys, values, value_dim, sums, group.sums_stride, ahead);
-    if (rows == 1)
-      add_rows<T, 1>(weights, group.block_keys, values, value_dim, sums, group.sums_stride, ahead);
-    ahead = values;
-    r += rows;
+    if constexpr (kStreamSums == 16) {
+      if (rows == 8) score_tile<T, 8>(group, r, keys, fetched);
+    }
+    if (rows == 4) score_tile<T, 4>(group, r, keys, fetched);
+    if (rows == 2) score_tile<T, 2>(group, r, keys, fetched);
+    if (rows == 1) score_tile<T, 1>(group, r, keys, fetched);
   }
 }
 
-using BlockFunction = void (*)(const RowGroup& group, const StoredRows& rows, StoredRows ahead);
+template <class T, int kRows>
+METALHEAD_INLINE void add_tile(const RowGroup& group, int first, const StoredRows& values,
+                               const StoredRows& ahead) {
+  add_rows<T, kRows>(group.scores + first * group.block_keys, group.block_keys, values,
+                     group.view->params->value_dim, group.sums + first * group.sums_stride, group.sums_stride,
+                     ahead);
+}
+
+template <class T>
+void add_block(const RowGroup& group, const StoredRows& values, const StoredRows& ahead) {
+  for (int r = 0; r < group.rows; r += tile_rows(group.rows - r)) {
+    const StoredRows& fetched = r == 0 ? ahead : values;
+    const int rows = tile_rows(group.rows - r);
+    if constexpr (kStreamSums == 16) {
+      if (rows == 8) add_tile<T, 8>(group, r, values, fetched);
+    }
+    if (rows == 4) add_tile<T, 4>(group, r, values, fetched);
+    if (rows == 2) add_tile<T, 2>(group, r, values, fetched);
+    if (rows == 1) add_tile<T, 1>(group, r, values, fetched);
+  }
+}
+
+using BlockFunction = void (*)(const RowGroup& group, const StoredRows& rows, const StoredRows& ahead);
 
 METALHEAD_INLINE BlockFunction score_function(DType dtype) {
   return dtype == DType::kFloat32   ? score_block<float>
@@ -127,9 +144,13 @@ METALHEAD_INLINE void scale_row(float* row, int64_t count, float factor) {
 
 /// Scores of the block's keys become weights; rows whose maximum grew shrink what they have summed up.
 void weigh_block(const RowGroup& group, int64_t first_key, int count) {
-  for (int r = 0; r < group.rows; ++r) {
-    const QueryRow row = query_row_of(*group.view, group.sequence, group.kv_head, r);
-    finish_scores(*group.view, row, group.scores + r * group.block_keys, 0, count, first_key);
+  const bool all_visible = first_key >= group.query_rows[group.rows - 1].visible.begin &&
+                           first_key + count <= group.query_rows[0].visible.end && count % kLanes == 0;
+  if (!group.has_plain_scores || !all_visible) {
+    for (int r = 0; r < group.rows; ++r) {
+      finish_scores(*group.view, group.query_rows[r], group.scores + r * group.block_keys, 0, count,
+                    first_key);
+    }
   }
   alignas(64) float shrink[kLanes];
   for (int first = 0; first < group.rows; first += kLanes) {
@@ -195,8 +216,7 @@ void write_partials(const RowGroup& group, int64_t split) {
   const AttentionView& view = *group.view;
   const int64_t value_dim = view.params->value_dim;
   for (int r = 0; r < group.rows; ++r) {
-    const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
-    const int64_t slot = contiguous_index(view, row) * view.params->splits + split;
+    const int64_t slot = contiguous_index(view, group.query_rows[r]) * view.params->splits + split;
     view.partial_stats[2 * slot] = group.maxima[r];
     view.partial_stats[2 * slot + 1] = group.totals[r];
     if (group.totals[r] != 0.0f) {
@@ -207,8 +227,8 @@ void write_partials(const RowGroup& group, int64_t split) {
 
 void write_rows(const RowGroup& group) {
   for (int r = 0; r < group.rows; ++r) {
-    const QueryRow row = query_row_of(*group.view, group.sequence, group.kv_head, r);
-    write_row(*group.view, row, group.sums + r * group.sums_stride, {group.maxima[r], group.totals[r]});
+    write_row(*group.view, group.query_rows[r], group.sums + r * group.sums_stride,
+              {group.maxima[r], group.totals[r]});
   }
 }
 
