@@ -25,9 +25,12 @@ void allocate(RowGroup& group, Scratch& scratch) {
   const int64_t maxima = layout.add(rows), totals = layout.add(rows);
   const int64_t scores = layout.add(rows * group.block_keys);
   const int64_t tile = layout.add(packed_tile_floats(*group.view)), norms = layout.add(group.block_keys);
+  const int64_t query_rows = layout.add(rows * static_cast<int64_t>(sizeof(QueryRow) / sizeof(float)));
   float* memory = layout.reserve(scratch);
   group.query = memory + query;
   group.sums = memory + sums;
+  group.query_rows = reinterpret_cast<QueryRow*>(memory + query_rows);
+  group.has_plain_scores = has_plain_scores(*group.view);
   group.maxima = memory + maxima;
   group.totals = memory + totals;
   group.scores = memory + scores;
@@ -38,10 +41,10 @@ void allocate(RowGroup& group, Scratch& scratch) {
 
 void begin_rows(const RowGroup& group) {
   const AttentionView& view = *group.view;
-  const int64_t padded_rows = round_up(group.rows, 4);
+  const int64_t padded_rows = round_up(group.rows, 8);
   __builtin_memset(group.sums, 0, static_cast<size_t>(padded_rows * group.sums_stride) * sizeof(float));
   for (int r = 0; r < group.rows; ++r) {
-    const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
+    const QueryRow& row = group.query_rows[r] = query_row_of(view, group.sequence, group.kv_head, r);
     float* query = group.query + r * group.query_stride;
     load_row(query, query_address(view, row), view.query_dtype, view.params->head_dim, group.query_stride,
              1.0f);
@@ -77,9 +80,13 @@ METALHEAD_INLINE void scale_row(float* row, int64_t count, float factor) {
 
 /// Scores of the block's keys become weights; rows whose maximum grew shrink what they have summed up.
 void weigh_block(const RowGroup& group, int64_t first_key, int count) {
-  for (int r = 0; r < group.rows; ++r) {
-    const QueryRow row = query_row_of(*group.view, group.sequence, group.kv_head, r);
-    finish_scores(*group.view, row, group.scores + r * group.block_keys, 0, count, first_key);
+  const bool all_visible = first_key >= group.query_rows[group.rows - 1].visible.begin &&
+                           first_key + count <= group.query_rows[0].visible.end && count % kLanes == 0;
+  if (!group.has_plain_scores || !all_visible) {
+    for (int r = 0; r < group.rows; ++r) {
+      finish_scores(*group.view, group.query_rows[r], group.scores + r * group.block_keys, 0, count,
+                    first_key);
+    }
   }
   alignas(64) float shrink[kLanes];
   for (int first = 0; first < group.rows; first += kLanes) {
@@ -141,9 +148,8 @@ void write_partials(const RowGroup& group, int64_t split) {
   const AttentionView& view = *group.view;
   const int64_t value_dim = view.params->value_dim;
   for (int r = 0; r < group.rows; ++r) {
-    const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
-    const int64_t slot = contiguous_index(view, row) * view.params->splits + split;
     restore_packed_sums(group, group.sums + r * group.sums_stride);
+    const int64_t slot = contiguous_index(view, group.query_rows[r]) * view.params->splits + split;
     view.partial_stats[2 * slot] = group.maxima[r];
     view.partial_stats[2 * slot + 1] = group.totals[r];
     if (group.totals[r] != 0.0f) {
@@ -154,9 +160,9 @@ void write_partials(const RowGroup& group, int64_t split) {
 
 void write_rows(const RowGroup& group) {
   for (int r = 0; r < group.rows; ++r) {
-    const QueryRow row = query_row_of(*group.view, group.sequence, group.kv_head, r);
     restore_packed_sums(group, group.sums + r * group.sums_stride);
-    write_row(*group.view, row, group.sums + r * group.sums_stride, {group.maxima[r], group.totals[r]});
+    write_row(*group.view, group.query_rows[r], group.sums + r * group.sums_stride,
+              {group.maxima[r], group.totals[r]});
   }
 }
 

@@ -54,7 +54,7 @@ void add_values(const RowGroup& group, const StoredRows& values, int dim) {
 }
 
 template <int kBits>
-void score_packed_block(const RowGroup& group, const StoredRows& keys, StoredRows /*ahead*/) {
+void score_packed_block(const RowGroup& group, const StoredRows& keys, const StoredRows& /*ahead*/) {
   const int dim = group.view->params->head_dim;
   switch (codes_per_lane(kBits, dim)) {
     case 1:
@@ -73,7 +73,7 @@ void score_packed_block(const RowGroup& group, const StoredRows& keys, StoredRow
 }
 
 template <int kBits>
-void add_packed_block(const RowGroup& group, const StoredRows& values, StoredRows /*ahead*/) {
+void add_packed_block(const RowGroup& group, const StoredRows& values, const StoredRows& /*ahead*/) {
   const int dim = group.view->params->value_dim;
   apply_norms(group, group.view->packed_value, rotation_factor(dim), values);
   switch (codes_per_lane(kBits, dim)) {
