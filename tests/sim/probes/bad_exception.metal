@@ -1,0 +1,7 @@
+// expect: attempt to use a poisoned identifier
+#include <metal_stdlib>
+using namespace metal;
+
+kernel void k(device int* a [[buffer(0)]]) {
+  try { a[0] = 1; } catch (...) {}
+}

@@ -1,0 +1,8 @@
+// expect: attempt to use a poisoned identifier
+#include <metal_stdlib>
+using namespace metal;
+
+kernel void k(device int* a [[buffer(0)]]) {
+  thread int* p = new int;
+  a[0] = *p;
+}

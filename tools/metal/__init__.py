@@ -1,0 +1,1 @@
+"""Development tools for the Metal shaders: checking, reflection, and running them on the SIMT runtime."""
