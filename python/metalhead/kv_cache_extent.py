@@ -58,6 +58,7 @@ def slice_mask(mask: Any, begins: Sequence[int], width: int, length: int) -> NDA
     whole = whole.reshape((1,) * (4 - whole.ndim) + whole.shape)
     padded: NDArray = np.zeros((len(begins), *whole.shape[1:3], width), whole.dtype)
     for sequence, begin in enumerate(begins):
-        columns = whole[sequence if whole.shape[0] > 1 else 0, ..., begin : begin + width]
+        rows: NDArray = whole[sequence if whole.shape[0] > 1 else 0]
+        columns = rows[..., begin : begin + width]
         padded[sequence, ..., : columns.shape[-1]] = columns
     return padded
