@@ -55,9 +55,10 @@ def slice_mask(mask: Any, begins: Sequence[int], width: int, length: int) -> NDA
     if min(begins) == max(begins) and begins[0] + width <= length:
         columns: NDArray = whole[..., begins[0] : begins[0] + width]
         return columns
-    whole = whole.reshape((1,) * (4 - whole.ndim) + whole.shape)
-    padded: NDArray = np.zeros((len(begins), *whole.shape[1:3], width), whole.dtype)
+    shape = (1,) * (4 - whole.ndim) + tuple(whole.shape)
+    spread: NDArray = whole.reshape(shape)
+    padded: NDArray = np.zeros((len(begins), *shape[1:3], width), whole.dtype)
     for sequence, begin in enumerate(begins):
-        columns = whole[sequence if whole.shape[0] > 1 else 0, ..., begin : begin + width]
+        columns = spread[sequence if shape[0] > 1 else 0, ..., begin : begin + width]
         padded[sequence, ..., : columns.shape[-1]] = columns
     return padded
