@@ -5,6 +5,7 @@
 #include <chrono>
 #include <sstream>
 
+#include "objc/device_writes.h"
 #include "objc/execution_counters.h"
 #include "objc/fault.h"
 #include "objc/foundation_objects.h"
@@ -160,6 +161,9 @@ void CommandWorker::execute(SimCommandBuffer* command_buffer) {
   command_buffer_ = command_buffer->sequence_;
   std::erase_if(unordered_, [&](const TouchRecord& r) { return r.command_buffer <= command_buffer->host_synced_; });
   command_buffer->status_ = MTLCommandBufferStatusScheduled;
+  if (const uint32_t delay = execution_delay(); delay != 0) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(delay));
+  }
   const double start = seconds_now();
   std::string error;
   take_fault(Fault::kExecution, &error);
@@ -205,7 +209,9 @@ std::string CommandWorker::execute_dispatch(const DispatchRecord& dispatch, uint
   KernelCall call;
   fill_call(dispatch, seed, &call);
   separate_written_arguments(dispatch, &call);
+  const DeviceWrites writes(call);
   KernelResult result = run_kernel(call);
+  writes.announce();
   execution_counters().commands += 1;
   if (!result.error.empty()) return result.error;
   if (!result.ranges_known || touches_tracked_only(dispatch)) return "";

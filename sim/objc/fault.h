@@ -40,6 +40,10 @@ bool take_fault(Fault fault, std::string* text);
 void set_schedule_seed(uint64_t seed);
 uint64_t schedule_seed();
 
+/// Milliseconds that the GPU idles before it starts a command buffer.
+void set_execution_delay(uint32_t milliseconds);
+uint32_t execution_delay();
+
 /// Commands that ran since the process started, and those whose touched byte ranges were known and checked.
 struct ExecutionCounts {
   uint64_t commands = 0;
