@@ -62,8 +62,9 @@ Buffer BufferPool::acquire(uint64_t size) {
 
 void BufferPool::release(const Buffer& buffer, uint64_t ticket) {
   if (!try_release(buffer, ticket)) {
-    throw ValueError(concat("release: the buffer must be one that the pool handed out and that was not released yet, got ",
-                            buffer.contents));
+    throw ValueError(
+        concat("release: the buffer must be one that the pool handed out and that was not released yet, got ",
+               buffer.contents));
   }
 }
 

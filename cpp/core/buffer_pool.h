@@ -23,14 +23,16 @@ struct PoolStatistics {
   uint64_t reuses = 0;       ///< requests served from the cache
 };
 
-/// Thread-safe. Tickets rise with every command; a buffer released with ticket t is free once `completed() >= t`.
+/// Thread-safe. Tickets rise with every command; a buffer released with ticket t is free once `completed() >=
+/// t`.
 class BufferPool {
  public:
   /// Called under the pool's lock: they must not call the pool.
   struct Hooks {
-    std::function<Buffer(uint64_t size)> allocate;  ///< returns a buffer with contents nullptr when memory is short
-    std::function<void(const Buffer&)> free;        ///< gives the memory back to the system
-    std::function<uint64_t()> completed;            ///< the highest ticket whose command has finished
+    std::function<Buffer(uint64_t size)>
+        allocate;                             ///< returns a buffer with contents nullptr when memory is short
+    std::function<void(const Buffer&)> free;  ///< gives the memory back to the system
+    std::function<uint64_t()> completed;      ///< the highest ticket whose command has finished
   };
 
   /// `limit_bytes` bounds what the cache may hold, not what callers may hold.

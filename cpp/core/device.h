@@ -14,13 +14,14 @@ namespace metalhead {
 
 /// What an op may know about a device when it plans.
 struct DeviceLimits {
-  uint32_t lanes = 1;                         ///< threads that run in step (simdgroup width); 1 on a CPU
-  uint32_t max_threads_per_threadgroup = 1;   ///< threads
-  uint32_t threadgroup_memory = 0;            ///< bytes
-  uint32_t compute_units = 1;                 ///< cores that run threadgroups at the same time
-  uint64_t max_buffer_bytes = UINT64_MAX;     ///< bytes of one allocation
-  uint32_t prefill_query_rows = 64;           ///< query rows (times query heads of a group) a threadgroup takes in `sdpa`
-  uint32_t min_keys_per_split = 256;          ///< fewer keys than this are not worth a worker of their own
+  uint32_t lanes = 1;                        ///< threads that run in step (simdgroup width); 1 on a CPU
+  uint32_t max_threads_per_threadgroup = 1;  ///< threads
+  uint32_t threadgroup_memory = 0;           ///< bytes
+  uint32_t compute_units = 1;                ///< cores that run threadgroups at the same time
+  uint64_t max_buffer_bytes = UINT64_MAX;    ///< bytes of one allocation
+  uint32_t prefill_query_rows =
+      64;  ///< query rows (times query heads of a group) a threadgroup takes in `sdpa`
+  uint32_t min_keys_per_split = 256;  ///< fewer keys than this are not worth a worker of their own
 };
 
 /// A name and a value for people, in the order to show them.
@@ -41,10 +42,12 @@ class Device {
   /// A buffer of at least `size` bytes from the pool; throws MemoryError.
   virtual Buffer allocate(uint64_t size) = 0;
 
-  /// Gives a buffer of `allocate` or `wrap` back; it is reused or forgotten once the launches so far have finished.
+  /// Gives a buffer of `allocate` or `wrap` back; it is reused or forgotten once the launches so far have
+  /// finished.
   virtual void release(const Buffer& buffer) noexcept = 0;
 
-  /// Host memory as a buffer of the device without a copy; `handle` and `contents` stay nullptr if that cannot be.
+  /// Host memory as a buffer of the device without a copy; `handle` and `contents` stay nullptr if that
+  /// cannot be.
   virtual Buffer wrap(void* data, uint64_t size) = 0;
 
   /// Runs the launch, or queues it. Errors that show later are thrown by `wait`.
@@ -66,6 +69,15 @@ class ScratchBuffer {
  public:
   ScratchBuffer() = default;
   ScratchBuffer(Device& device, uint64_t size) : device_(&device), buffer_(device.allocate(size)) {}
+
+  /// Takes over a buffer that the caller would have to release.
+  static ScratchBuffer adopt(Device& device, const Buffer& buffer) noexcept {
+    ScratchBuffer scratch;
+    scratch.device_ = &device;
+    scratch.buffer_ = buffer;
+    return scratch;
+  }
+
   ~ScratchBuffer() {
     if (device_ != nullptr) device_->release(buffer_);
   }

@@ -19,7 +19,8 @@ HazardTracker::Range HazardTracker::range_of(const BufferBinding& binding) {
   const bool has_address = buffer.contents != nullptr;
   const uint64_t base = has_address ? reinterpret_cast<uintptr_t>(buffer.contents) : 0;
   const uint64_t begin = add_saturating(base, binding.offset);
-  return {has_address ? nullptr : buffer.handle, begin, add_saturating(begin, binding.length), binding.access};
+  return {has_address ? nullptr : buffer.handle, begin, add_saturating(begin, binding.length),
+          binding.access};
 }
 
 bool HazardTracker::needs_barrier(const Launch& launch) const {

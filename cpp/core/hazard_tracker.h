@@ -9,10 +9,12 @@
 
 namespace metalhead {
 
-/// Ranges of the launches since the last barrier, as host addresses; a buffer without contents counts by its handle.
+/// Ranges of the launches since the last barrier, as host addresses; a buffer without contents counts by its
+/// handle.
 class HazardTracker {
  public:
-  /// True if the launch conflicts (write after read, read after write, write after write) with one since the barrier.
+  /// True if the launch conflicts (write after read, read after write, write after write) with one since the
+  /// barrier.
   bool needs_barrier(const Launch& launch) const;
 
   /// Notes the launch's ranges; call after `barrier()` if one was needed.

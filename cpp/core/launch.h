@@ -36,7 +36,8 @@ constexpr int kMaxBindings = 16;
 constexpr int kMaxKernelDTypes = 4;
 constexpr size_t kMaxParamsBytes = 640;
 
-/// Values that specialise a kernel; a boolean is 0 or 1. Indices are named in `metal/params/function_constants.h`.
+/// Values that specialise a kernel; a boolean is 0 or 1. Indices are named in
+/// `metal/params/function_constants.h`.
 struct FunctionConstants {
   std::array<uint32_t, kMaxFunctionConstants> values{};
   uint32_t set_mask = 0;
@@ -58,7 +59,8 @@ struct FunctionConstants {
 /// One kernel run. `kernel` is an interned name: compare the text, keep the pointer.
 struct Launch {
   const char* kernel = nullptr;
-  std::array<DType, kMaxKernelDTypes> dtypes{};  ///< storage types in the order that the kernel's name lists them
+  std::array<DType, kMaxKernelDTypes>
+      dtypes{};  ///< storage types in the order that the kernel's name lists them
   int dtype_count = 0;
   FunctionConstants constants;
   std::array<BufferBinding, kMaxBindings> buffers;  ///< by slot; unbound slots have length 0

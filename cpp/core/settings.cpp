@@ -10,7 +10,6 @@
 namespace metalhead {
 namespace {
 
-constexpr int64_t kMaxThreads = 1024;
 constexpr int64_t kMaxPoolLimitMegabytes = int64_t{1} << 42;
 constexpr uint64_t kBytesOfMegabyte = uint64_t{1} << 20;
 

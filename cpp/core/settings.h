@@ -7,16 +7,22 @@
 
 namespace metalhead {
 
+/// The most threads that a CPU device may be asked for.
+constexpr int kMaxThreads = 1024;
+
 /// Values from the environment; an empty optional means the variable is not set.
 struct Settings {
-  std::optional<int> threads;                  ///< METALHEAD_NUM_THREADS: threads of the CPU device, 1 to 1024
-  std::optional<std::string> instruction_set;  ///< METALHEAD_CPU_ISA: x86-64-v2, avx2, avx512 or neon
-  std::optional<std::string> default_device;   ///< METALHEAD_DEVICE: name of the default device
-  std::optional<uint64_t> pool_limit_bytes;    ///< METALHEAD_POOL_LIMIT_MB: bound of each device's buffer cache
-  std::optional<std::string> cache_folder;     ///< METALHEAD_CACHE_DIR: where compiled pipelines are kept
+  std::optional<int> threads;  ///< METALHEAD_NUM_THREADS: threads of the CPU device, 1 to kMaxThreads
+  std::optional<std::string>
+      instruction_set;  ///< METALHEAD_CPU_ISA: x86-64-v2, avx2, avx512 or neon; the CPU device checks it
+  std::optional<std::string>
+      default_device;  ///< METALHEAD_DEVICE: name of the default device; the device list checks it
+  std::optional<uint64_t> pool_limit_bytes;  ///< METALHEAD_POOL_LIMIT_MB: bound of each device's buffer cache
+  std::optional<std::string> cache_folder;   ///< METALHEAD_CACHE_DIR: where compiled pipelines are kept
 };
 
-/// Reads the environment; throws ValueError that names the variable, the rule and the text if a value is malformed.
+/// Reads the environment; throws ValueError that names the variable, the rule and the text if a value is
+/// malformed.
 Settings read_settings();
 
 /// The settings as they were at first use.

@@ -72,6 +72,16 @@ void set_contiguous_strides(Tensor& tensor) {
   }
 }
 
+Tensor float_vector(const Buffer& buffer, uint64_t byte_offset, int64_t count) {
+  Tensor tensor;
+  tensor.buffer = buffer;
+  tensor.byte_offset = byte_offset;
+  tensor.rank = 1;
+  tensor.shape[0] = count;
+  tensor.strides[0] = 1;
+  return tensor;
+}
+
 bool overlaps(const Tensor& a, const Tensor& b) {
   const bool comparable = a.buffer.contents != nullptr && b.buffer.contents != nullptr;
   if (!comparable && a.buffer.handle != b.buffer.handle) return false;

@@ -47,6 +47,9 @@ struct Tensor {
 /// Row-major strides for `tensor.shape`.
 void set_contiguous_strides(Tensor& tensor);
 
+/// `count` float32 elements that start `byte_offset` bytes into the buffer.
+Tensor float_vector(const Buffer& buffer, uint64_t byte_offset, int64_t count);
+
 /// True if the two tensors' spans share at least one byte of memory.
 bool overlaps(const Tensor& a, const Tensor& b);
 

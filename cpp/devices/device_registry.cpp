@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "core/error.h"
 #include "core/fork.h"
@@ -24,7 +25,7 @@ struct DeviceRow {
 
 struct Registry {
   ForkSafeMutex mutex;
-  std::map<cpu::CpuOptions, std::unique_ptr<Device>> cpu_devices;
+  std::map<std::pair<int, std::string>, std::unique_ptr<Device>> cpu_devices;  ///< threads, instruction set
   std::atomic<Device*> plain_cpu_device{nullptr};
   std::atomic<Device*> default_device{nullptr};
 };
@@ -80,7 +81,7 @@ Device& cpu_device_with(const cpu::CpuOptions& options) {
   const cpu::CpuOptions chosen = cpu::resolve(options);
   Registry& all = registry();
   const std::lock_guard lock(all.mutex);
-  std::unique_ptr<Device>& made = all.cpu_devices[chosen];
+  std::unique_ptr<Device>& made = all.cpu_devices[{chosen.threads, chosen.instruction_set}];
   if (made == nullptr) made = cpu::make_cpu_device(chosen);
   return *made;
 }
@@ -103,8 +104,8 @@ Device& default_device() {
   return chosen.compare_exchange_strong(none, first) ? *first : *none;
 }
 
-void set_default_device(const std::string& name) {
-  registry().default_device.store(&device(name), std::memory_order_release);
+void set_default_device(Device& device) {
+  registry().default_device.store(&device, std::memory_order_release);
 }
 
 }  // namespace metalhead

@@ -1,7 +1,6 @@
 // The CPU device: runs launches on a thread pool through the kernel table of one instruction set.
 #pragma once
 
-#include <compare>
 #include <memory>
 #include <string>
 
@@ -14,12 +13,9 @@ namespace metalhead::cpu {
 struct CpuOptions {
   int threads = 0;
   std::string instruction_set;
-  auto operator<=>(const CpuOptions&) const = default;
 };
 
-constexpr int kMaxThreads = 1024;
-
-/// The options with every choice made; throws ValueError for threads above 1024, DeviceError for an unknown name.
+/// The options with every choice made; throws ValueError above kMaxThreads, DeviceError for an unknown name.
 CpuOptions resolve(const CpuOptions& options);
 
 std::unique_ptr<Device> make_cpu_device(const CpuOptions& options);

@@ -5,7 +5,8 @@ namespace metalhead::cpu {
 
 KernelFunction FunctionCache::find(const char* name) {
   // The multiplication spreads addresses that differ in few bits; its top bits are the best mixed.
-  size_t index = static_cast<size_t>((reinterpret_cast<uintptr_t>(name) * 0x9e3779b97f4a7c15u) >> 56) % kSlots;
+  size_t index =
+      static_cast<size_t>((reinterpret_cast<uintptr_t>(name) * 0x9e3779b97f4a7c15u) >> 56) % kSlots;
   for (size_t probe = 0; probe < kSlots; ++probe, index = (index + 1) % kSlots) {
     Slot& slot = slots_[index];
     const char* held = slot.name.load(std::memory_order_acquire);

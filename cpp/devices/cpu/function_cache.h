@@ -21,7 +21,8 @@ class FunctionCache {
  private:
   struct Slot {
     std::atomic<const char*> name{nullptr};
-    std::atomic<KernelFunction> function{nullptr};  ///< nullptr while the thread that took the slot still writes
+    std::atomic<KernelFunction> function{
+        nullptr};  ///< nullptr while the thread that took the slot still writes
   };
   static constexpr size_t kSlots = 256;
 

@@ -26,7 +26,9 @@ const KernelTable& kernel_table();
 namespace {
 
 #if defined(__x86_64__)
-[[maybe_unused]] bool runs_x86_64_v2() { return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt"); }
+[[maybe_unused]] bool runs_x86_64_v2() {
+  return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt");
+}
 
 bool has_f16c() {
   // Asked of the processor itself: not every compiler's __builtin_cpu_supports knows the name.

@@ -28,7 +28,8 @@ class Scratch {
   size_t size_ = 0;
 };
 
-/// Runs the threadgroups `[begin, end)` of the launch, counted with x fastest; groups are independent of each other.
+/// Runs the threadgroups `[begin, end)` of the launch, counted with x fastest; groups are independent of each
+/// other.
 using KernelFunction = void (*)(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch);
 
 struct KernelEntry {
@@ -51,7 +52,8 @@ const std::vector<KernelTable>& available_kernel_tables();
 /// Names of the available tables in that order: `avx512, avx2, x86-64-v2`.
 std::string available_instruction_sets();
 
-/// The table of that name, or the best one if the name is empty; throws DeviceError that lists what is available.
+/// The table of that name, or the best one if the name is empty; throws DeviceError that lists what is
+/// available.
 const KernelTable& select_kernel_table(std::string_view instruction_set);
 
 }  // namespace metalhead::cpu

@@ -39,12 +39,14 @@ std::string first_line(const std::string& path) {
   return line;
 }
 
-/// The tightest quota of a folder and those above it; `read` gives a folder's `quota period`. 0 without a limit.
+/// The tightest quota of a folder and those above it; `read` gives a folder's `quota period`. 0 without a
+/// limit.
 template <class Read>
 int tightest_quota(const std::string& root, std::string path, Read read) {
   int cpus = 0;
   while (true) {
-    if (const int here = cpus_of_quota(read(root + path)); here > 0) cpus = cpus == 0 ? here : std::min(cpus, here);
+    if (const int here = cpus_of_quota(read(root + path)); here > 0)
+      cpus = cpus == 0 ? here : std::min(cpus, here);
     const size_t slash = path.find_last_of('/');
     if (slash == std::string::npos) return cpus;
     path.resize(slash);

@@ -1,4 +1,5 @@
-// Small blocks come from the heap, large ones are mapped by themselves so that freeing returns them to the system.
+// Small blocks come from the heap, large ones are mapped by themselves so that freeing returns them to the
+// system.
 #include "devices/cpu/memory.h"
 
 #include <sys/mman.h>

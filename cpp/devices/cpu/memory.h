@@ -6,7 +6,8 @@
 
 namespace metalhead::cpu {
 
-/// Pages of this size and alignment save the address translation that costs 4 KiB pages a fifth of the bandwidth.
+/// Pages of this size and alignment save the address translation that costs 4 KiB pages a fifth of the
+/// bandwidth.
 constexpr uint64_t kHugePageBytes = uint64_t{2} << 20;
 
 /// `size` bytes aligned to 64, from 2 MiB on to 2 MiB; nullptr if there is no memory or size is 0.

@@ -1,4 +1,5 @@
-// A gate that idle workers watch: it opens with each launch, and the caller waits only for workers that went in.
+// A gate that idle workers watch: it opens with each launch, and the caller waits only for workers that went
+// in.
 #include "devices/cpu/thread_pool.h"
 
 #include <pthread.h>
@@ -17,12 +18,14 @@
 
 #include "core/error.h"
 #include "core/fork.h"
+#include "core/settings.h"
 #include "devices/cpu/machine.h"
 
 namespace metalhead::cpu {
 namespace {
 
-/// How long a thread watches before it sleeps: longer than the pause between two launches of one forward pass.
+/// How long a thread watches before it sleeps: longer than the pause between two launches of one forward
+/// pass.
 constexpr std::chrono::microseconds kSpinTime{40};
 
 /// Chunks a thread gets at most on average: more would only add traffic on the counter.
@@ -116,7 +119,7 @@ struct ThreadPool::State {
   const int size;
   const std::chrono::microseconds spin_time;
   const uint64_t made_at_fork;
-  State* const before_fork;  ///< the parent process's state: of no use here, kept so that it counts as reachable
+  State* const before_fork;  ///< of the parent process: no use here, kept so that it counts as reachable
 
   std::mutex run_mutex;  ///< held by the thread whose launch is running
 
@@ -148,14 +151,17 @@ void ThreadPool::State::start_workers() {
   try {
     while (workers.size() < wanted) workers.emplace_back([this] { work(); });
   } catch (const std::system_error& refused) {
-    throw DeviceError(concat("cpu: could not start thread ", workers.size() + 1, " of ", size, " (", refused.what(),
+    throw DeviceError(concat("cpu: could not start thread ", workers.size() + 1, " of ", size, " (",
+                             refused.what(),
                              "); fewer can be asked for by threads or METALHEAD_NUM_THREADS"));
   }
 }
 
 void ThreadPool::State::stop_workers() {
   stopping.store(true);
-  { const std::lock_guard lock(sleep_mutex); }
+  {
+    const std::lock_guard lock(sleep_mutex);
+  }
   launch_came.notify_all();
   for (std::thread& worker : workers) worker.join();
 }
@@ -199,7 +205,9 @@ bool ThreadPool::State::enter(uint64_t& seen) {
 void ThreadPool::State::leave() {
   const uint64_t word = gate.fetch_sub(1) - 1;
   if ((word & (kOpen | kInsideMask)) == 0 && caller_sleeps.load()) {
-    { const std::lock_guard lock(sleep_mutex); }
+    {
+      const std::lock_guard lock(sleep_mutex);
+    }
     workers_left.notify_one();
   }
 }
@@ -227,8 +235,11 @@ void ThreadPool::State::open_gate() {
 
 void ThreadPool::State::wake(uint64_t wanted) {
   if (sleepers.load() == 0) return;
-  // A worker counts as sleeping before it looks at the gate for the last time: the lock makes it look or wait.
-  { const std::lock_guard lock(sleep_mutex); }
+  // A worker counts as sleeping before it looks at the gate for the last time: the lock makes it look or
+  // wait.
+  {
+    const std::lock_guard lock(sleep_mutex);
+  }
   for (uint64_t i = 0; i < wanted; ++i) launch_came.notify_one();
 }
 
@@ -243,7 +254,8 @@ void ThreadPool::State::close_gate() {
   caller_sleeps.store(false);
 }
 
-ThreadPool::ThreadPool(int threads) : size_(std::clamp(threads, 1, 1024)), state_(new State(size_, nullptr)) {}
+ThreadPool::ThreadPool(int threads)
+    : size_(std::clamp(threads, 1, kMaxThreads)), state_(new State(size_, nullptr)) {}
 
 ThreadPool::~ThreadPool() {
   State* const state = state_.load();
@@ -257,7 +269,8 @@ ThreadPool::State& ThreadPool::state() {
   State* current = state_.load(std::memory_order_acquire);
   if (current->made_at_fork == fork_count()) return *current;
   auto renewed = std::make_unique<State>(size_, current);
-  if (state_.compare_exchange_strong(current, renewed.get(), std::memory_order_acq_rel)) return *renewed.release();
+  if (state_.compare_exchange_strong(current, renewed.get(), std::memory_order_acq_rel))
+    return *renewed.release();
   return *current;
 }
 
@@ -271,8 +284,8 @@ void ThreadPool::run(KernelFunction function, const Launch& launch) {
   const uint64_t groups = launch.grid.count();
   if (size_ == 1 || groups <= 1) return run_on_caller(function, launch);
   State& pool = state();
-  // Callers queue up: each launch gets all threads, so several take no longer than side by side on too few CPUs,
-  // and a long one that comes late is not left to a single thread.
+  // Callers queue up: each launch gets all threads, so several take no longer than side by side on too few
+  // CPUs, and a long one that comes late is not left to a single thread.
   const std::lock_guard lock(pool.run_mutex);
   pool.start_workers();
   pool.function = function;

@@ -9,10 +9,12 @@
 
 namespace metalhead::cpu {
 
-/// Safe to call from several threads at once (runs queue up) and after fork (the child starts its own threads).
+/// Safe to call from several threads at once (runs queue up) and after fork (the child starts its own
+/// threads).
 class ThreadPool {
  public:
-  /// `threads` counts the calling thread: 1 means that everything runs on it. No thread starts before it is needed.
+  /// `threads` counts the calling thread: 1 means that everything runs on it. No thread starts before it is
+  /// needed.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -26,8 +28,8 @@ class ThreadPool {
   /// Starts the threads if they are not running; throws DeviceError if the system refuses.
   void start();
 
-  /// Runs all threadgroups of the launch; returns when they have finished, or throws the first error among them.
-  /// Chunks are handed out in ascending order. Kernels must not call it.
+  /// Runs all threadgroups of the launch; returns when they have finished, or throws the first error among
+  /// them. Chunks are handed out in ascending order. Kernels must not call it.
   void run(KernelFunction function, const Launch& launch);
 
   /// Runs all threadgroups of the launch on the calling thread, whatever the pool is doing.

@@ -1,0 +1,10 @@
+// Registers the functions of the TurboQuant codec and of attention over packed caches.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace metalhead::python {
+
+void bind_turboquant(nanobind::module_& module);
+
+}  // namespace metalhead::python

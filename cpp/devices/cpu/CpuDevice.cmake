@@ -1,0 +1,26 @@
+# Adds the CPU device to metalhead_core; its kernels are compiled once for each instruction set.
+file(GLOB METALHEAD_CPU_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cpp)
+file(GLOB METALHEAD_CPU_KERNELS CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/kernels/*.cpp)
+target_sources(metalhead_core PRIVATE ${METALHEAD_CPU_SOURCES})
+
+# metalhead_add_cpu_kernels(namespace name macro flags...): one object library with all kernels for one instruction set.
+function(metalhead_add_cpu_kernels namespace name macro)
+  set(target metalhead_cpu_${namespace})
+  add_library(${target} OBJECT ${METALHEAD_CPU_KERNELS})
+  target_link_libraries(${target} PRIVATE metalhead_options)
+  target_compile_definitions(${target} PRIVATE METALHEAD_ISA_NAMESPACE=${namespace} METALHEAD_ISA_NAME="${name}" ${macro}=1)
+  target_compile_options(${target} PRIVATE ${ARGN} -fno-math-errno -fno-trapping-math -ffp-contract=off)
+  target_sources(metalhead_core PRIVATE $<TARGET_OBJECTS:${target}>)
+  target_compile_definitions(metalhead_core PRIVATE METALHEAD_HAVE_${macro}=1)
+endfunction()
+
+# Exactly the extensions that kernel_table.cpp asks the machine for.
+set(METALHEAD_AVX2 -march=x86-64-v2 -mavx2 -mfma -mf16c -mbmi -mbmi2)
+set(METALHEAD_AVX512 ${METALHEAD_AVX2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  metalhead_add_cpu_kernels(isa_x86_64_v2 x86-64-v2 ISA_X86_64_V2 -march=x86-64-v2)
+  metalhead_add_cpu_kernels(isa_avx2 avx2 ISA_AVX2 ${METALHEAD_AVX2})
+  metalhead_add_cpu_kernels(isa_avx512 avx512 ISA_AVX512 ${METALHEAD_AVX512} -mprefer-vector-width=512)
+else()
+  metalhead_add_cpu_kernels(isa_neon neon ISA_NEON)
+endif()

@@ -1,0 +1,187 @@
+// Attention for few query rows: the keys of one split are streamed once for all rows of a KV head.
+#include "devices/cpu/kernels/attention_row.h"
+#include "devices/cpu/kernels/kernels.h"
+#include "devices/cpu/kernels/scratch_layout.h"
+#include "devices/cpu/kernels/tq_row_group.h"
+
+namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
+namespace {
+
+constexpr int kMaxBlockKeys = 128;
+constexpr int kMinBlockKeys = 16;
+/// Bytes of a block of keys, at most: the block and the values of the same keys lie in a near cache.
+constexpr int64_t kBlockBytes = 32768;
+
+void allocate(RowGroup& group, Scratch& scratch) {
+  const AttentionParams& params = *group.view->params;
+  group.rows = static_cast<int>(group.view->group * params.query_length);
+  const int64_t keys = kBlockBytes / (params.head_dim * element_bytes(group.view->key_dtype));
+  group.block_keys = static_cast<int>(larger(kMinBlockKeys, smaller(kMaxBlockKeys, keys / 16 * 16)));
+  group.query_stride = round_up(params.head_dim, 16);
+  group.sums_stride = round_up(params.value_dim, 16);
+  const int64_t rows = round_up(group.rows, 16);
+  ScratchLayout layout;
+  const int64_t query = layout.add(rows * group.query_stride), sums = layout.add(rows * group.sums_stride);
+  const int64_t maxima = layout.add(rows), totals = layout.add(rows);
+  const int64_t scores = layout.add(rows * group.block_keys);
+  const int64_t tile = layout.add(packed_tile_floats(*group.view)), norms = layout.add(group.block_keys);
+  float* memory = layout.reserve(scratch);
+  group.query = memory + query;
+  group.sums = memory + sums;
+  group.maxima = memory + maxima;
+  group.totals = memory + totals;
+  group.scores = memory + scores;
+  group.tile = memory + tile;
+  group.norms = memory + norms;
+  group.score_factor = score_factor_of(*group.view);
+}
+
+void begin_rows(const RowGroup& group) {
+  const AttentionView& view = *group.view;
+  const int64_t padded_rows = round_up(group.rows, 4);
+  __builtin_memset(group.sums, 0, static_cast<size_t>(padded_rows * group.sums_stride) * sizeof(float));
+  for (int r = 0; r < group.rows; ++r) {
+    const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
+    load_row(group.query + r * group.query_stride, query_address(view, row), view.query_dtype,
+             view.params->head_dim, group.query_stride, 1.0f);
+    prepare_packed_query(group, group.query + r * group.query_stride);
+  }
+  for (int64_t r = 0; r < round_up(group.rows, 16); ++r) {
+    group.maxima[r] = kMinusInfinity;
+    group.totals[r] = 0.0f;
+  }
+  for (int64_t r = group.rows; r < padded_rows; ++r) {
+    __builtin_memset(group.query + r * group.query_stride, 0,
+                     static_cast<size_t>(group.query_stride) * sizeof(float));
+  }
+}
+
+METALHEAD_INLINE BlockFunction score_function(DType dtype, int bits) {
+  if (bits != 0) return packed_score_function(bits);
+  return dtype == DType::kFloat32   ? score_block<float>
+         : dtype == DType::kFloat16 ? score_block<Float16>
+                                    : score_block<BFloat16>;
+}
+METALHEAD_INLINE BlockFunction add_function(DType dtype, int bits) {
+  if (bits != 0) return packed_add_function(bits);
+  return dtype == DType::kFloat32   ? add_block<float>
+         : dtype == DType::kFloat16 ? add_block<Float16>
+                                    : add_block<BFloat16>;
+}
+
+METALHEAD_INLINE void scale_row(float* row, int64_t count, float factor) {
+  for (int64_t i = 0; i < count; i += kLanes) store(row + i, load(row + i) * splat(factor));
+}
+
+/// Scores of the block's keys become weights; rows whose maximum grew shrink what they have summed up.
+void weigh_block(const RowGroup& group, int64_t first_key, int count) {
+  for (int r = 0; r < group.rows; ++r) {
+    const QueryRow row = query_row_of(*group.view, group.sequence, group.kv_head, r);
+    finish_scores(*group.view, row, group.scores + r * group.block_keys, 0, count, first_key);
+  }
+  alignas(64) float shrink[kLanes];
+  for (int first = 0; first < group.rows; first += kLanes) {
+    const int rows = static_cast<int>(smaller(kLanes, group.rows - first));
+    softmax_step(group.scores + first * group.block_keys, group.block_keys, rows, 0, count,
+                 group.maxima + first, group.totals + first, shrink);
+    for (int r = 0; r < rows; ++r) {
+      if (shrink[r] != 1.0f)
+        scale_row(group.sums + (first + r) * group.sums_stride, group.sums_stride, shrink[r]);
+    }
+  }
+}
+
+/// Where the rows of one of K and V lie.
+struct RowSource {
+  const char* data;
+  int64_t stride;  ///< bytes
+  int64_t bytes;   ///< of a row
+};
+
+/// `strides` count elements, or bytes if `bits` is not 0.
+METALHEAD_INLINE RowSource source_of(const RowGroup& group, const char* data, const metalhead_long* strides,
+                                     DType dtype, int bits, int64_t dim) {
+  const int64_t unit = bits == 0 ? element_bytes(dtype) : 1;
+  const int64_t row_bytes = bits == 0 ? dim * unit : packed_bytes(bits, static_cast<int>(dim));
+  return {data + (group.sequence.batch * strides[0] + group.kv_head * strides[1]) * unit, strides[2] * unit,
+          row_bytes};
+}
+
+void attend_keys(const RowGroup& group, KeyRange range) {
+  const AttentionView& view = *group.view;
+  const AttentionParams& params = *view.params;
+  const int key_bits = view.packed_key.bits, value_bits = view.packed_value.bits;
+  const BlockFunction score = score_function(view.key_dtype, key_bits),
+                      add = add_function(view.value_dtype, value_bits);
+  const RowSource keys =
+      source_of(group, view.key, params.key_strides, view.key_dtype, key_bits, params.head_dim);
+  const RowSource values =
+      source_of(group, view.value, params.value_strides, view.value_dtype, value_bits, params.value_dim);
+  for (int64_t key = range.begin; key < range.end;) {
+    const int64_t run = contiguous_keys(group.sequence, key, range.end);
+    const int count = static_cast<int>(smaller(group.block_keys, run));
+    const int next_count = static_cast<int>(smaller(group.block_keys, run - count));
+    const int64_t row = physical_row(group.sequence, key);
+    const char* value_rows = values.data + row * values.stride;
+    const char* next_keys = keys.data + (row + count) * keys.stride;
+    score(group, {keys.data + row * keys.stride, keys.stride, count, row},
+          {value_rows, values.stride, values.bytes, count});
+    weigh_block(group, key, count);
+    add(group, {value_rows, values.stride, count, row}, {next_keys, keys.stride, keys.bytes, next_count});
+    key += count;
+  }
+}
+
+/// Leaves the rows' unnormalised sums and stats for the reduction.
+void write_partials(const RowGroup& group, int64_t split) {
+  const AttentionView& view = *group.view;
+  const int64_t value_dim = view.params->value_dim;
+  for (int r = 0; r < group.rows; ++r) {
+    const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
+    const int64_t slot = contiguous_index(view, row) * view.params->splits + split;
+    restore_packed_sums(group, group.sums + r * group.sums_stride);
+    view.partial_stats[2 * slot] = group.maxima[r];
+    view.partial_stats[2 * slot + 1] = group.totals[r];
+    if (group.totals[r] != 0.0f) {
+      store_row(view.partial_out + slot * value_dim, group.sums + r * group.sums_stride, value_dim, 1.0f);
+    }
+  }
+}
+
+void write_rows(const RowGroup& group) {
+  for (int r = 0; r < group.rows; ++r) {
+    const QueryRow row = query_row_of(*group.view, group.sequence, group.kv_head, r);
+    restore_packed_sums(group, group.sums + r * group.sums_stride);
+    write_row(*group.view, row, group.sums + r * group.sums_stride, {group.maxima[r], group.totals[r]});
+  }
+}
+
+METALHEAD_INLINE KeyRange keys_of_split(const AttentionParams& params, const Sequence& sequence,
+                                        int64_t split) {
+  const KeyRange all = visible_keys(params, sequence, 0, params.query_length - 1);
+  const int64_t begin = all.begin + split * params.keys_per_split;
+  return {begin, params.splits == 1 ? all.end : smaller(all.end, begin + params.keys_per_split)};
+}
+
+}  // namespace
+
+void flash_attn_vec(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch) {
+  const AttentionView view = view_of(launch);
+  RowGroup group{};
+  group.view = &view;
+  allocate(group, scratch);
+  for (uint64_t index = begin; index < end; ++index) {
+    const GridPosition at = grid_position(launch, index);
+    group.kv_head = at.y;
+    group.sequence = sequence_of(view, at.z);
+    begin_rows(group);
+    attend_keys(group, keys_of_split(*view.params, group.sequence, at.x));
+    if (view.partial_out != nullptr) {
+      write_partials(group, at.x);
+    } else {
+      write_rows(group);
+    }
+  }
+}
+
+}  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE

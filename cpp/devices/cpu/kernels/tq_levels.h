@@ -1,0 +1,90 @@
+// Turns packed codes of one vector into their levels.
+#pragma once
+
+#include <cstdint>
+
+#include "devices/cpu/kernels/simd.h"
+#include "devices/cpu/kernels/tq_planes.h"
+#include "devices/cpu/kernels/tq_rotation.h"
+#include "metal/common/codebooks.h"
+
+namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
+
+/// The codebook of 2 to 6 bits.
+template <int kBits>
+constexpr const float* codebook_levels() {
+  if constexpr (kBits == 2) return kLevels2;
+  if constexpr (kBits == 3) return kLevels3;
+  if constexpr (kBits == 4) return kLevels4;
+  if constexpr (kBits == 5) return kLevels5;
+  if constexpr (kBits == 6) return kLevels6;
+  return nullptr;
+}
+
+/// Sixteens of levels, repeated where a codebook has fewer: memory that the tables may point to.
+template <int kBits>
+struct PaddedLevels {
+  static constexpr int kTables = kBits <= 4 ? 1 : kBits == 8 ? 0 : 1 << (kBits - 4);
+  float values[kTables > 0 ? 16 * kTables : 1];
+  constexpr PaddedLevels() : values{} {
+    for (int i = 0; i < 16 * kTables; ++i) values[i] = codebook_levels<kBits>()[i & ((1 << kBits) - 1)];
+  }
+};
+template <int kBits>
+inline constexpr PaddedLevels<kBits> kPaddedLevels;
+
+/// Levels by code, in registers as far as they fit.
+template <int kBits>
+struct LevelTable {
+  static constexpr int kTables = PaddedLevels<kBits>::kTables;
+  Table16 tables[kTables > 0 ? kTables : 1];
+
+  METALHEAD_INLINE LevelTable() {
+    for (int i = 0; i < kTables; ++i) tables[i] = load_table16(kPaddedLevels<kBits>.values + 16 * i);
+  }
+
+  /// The levels of kLanes codes.
+  METALHEAD_INLINE F32 operator()(I32 code) const {
+    if constexpr (kBits == 8) return to_float(code - splat(int32_t{128}));
+    if constexpr (kBits <= 4) return lookup(tables[0], code);
+#ifdef __AVX512F__
+    const __m512 low = _mm512_permutex2var_ps(tables[0].values, code.v, tables[1].values);
+    if constexpr (kBits == 5) return {low};
+    const __m512 high =
+        _mm512_permutex2var_ps(tables[kTables - 2].values, code.v, tables[kTables - 1].values);
+    return {_mm512_mask_mov_ps(low, _mm512_test_epi32_mask(code.v, _mm512_set1_epi32(32)), high)};
+#else
+    const F32 position = to_float(code);
+    const I32 within = code & splat(int32_t{15});
+    F32 level = lookup(tables[0], within);
+    for (int i = 1; i < kTables; ++i) {
+      level =
+          select_less(position, splat(static_cast<float>(16 * i) - 0.5f), level, lookup(tables[i], within));
+    }
+    return level;
+#endif
+  }
+
+  /// The same where bits above the code may be set.
+  METALHEAD_INLINE F32 of_low_bits(I32 code) const {
+    // Wide lookups ignore those bits, and small codebooks repeat in their table.
+    constexpr bool kIgnored = kLanes == 16 || (kLanes == 8 && kBits <= 4) || kBits == 8;
+    if constexpr (kIgnored) return (*this)(code);
+    return (*this)(code & splat(int32_t{(1 << kBits) - 1}));
+  }
+
+  /// One packed vector to float32 levels `[dim]`.
+  METALHEAD_INLINE void expand(const uint8_t* packed, int dim, float* values) const {
+    if constexpr (kBits == 8) {
+      for (int j = 0; j < dim; j += kLanes) store(values + j, (*this)(load_bytes(packed + j)));
+    } else if constexpr (kBits == 4) {
+      for (int j = 0; j < dim; j += kLanes) store(values + j, (*this)(load_nibbles(packed + j / 2)));
+    } else {
+      uint8_t codes[kMaxRotatedDim];
+      unpack_codes<kBits>(packed, dim, codes);
+      for (int j = 0; j < dim; j += kLanes) store(values + j, (*this)(load_bytes(codes + j)));
+    }
+  }
+};
+
+}  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE

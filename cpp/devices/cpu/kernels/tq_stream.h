@@ -1,0 +1,191 @@
+// Products of a few query rows with packed keys and values that are streamed from memory once; what
+// stream_rows.h is to dense rows. Coordinates are in the order of tq_fields.h.
+#pragma once
+
+#include <cstdint>
+
+#include "devices/cpu/kernels/attention_view.h"
+#include "devices/cpu/kernels/row_storage.h"
+#include "devices/cpu/kernels/stream_rows.h"
+#include "devices/cpu/kernels/tq_fields.h"
+
+namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
+
+/// Query rows in the order of fields, and what their products are multiplied by.
+struct PackedQuery {
+  const float* rows;
+  int64_t stride;
+  int dim;
+  float factor;
+};
+
+/// Rows of sums in the order of fields.
+struct PackedSums {
+  float* rows;
+  int64_t stride;
+  int dim;
+};
+
+/// Keys whose codes are held in registers together.
+constexpr int kPackedKeys = 4;
+
+/// sums[r * kSumStride + j] = lane sums of query row r times the levels of key j, for kKeys keys.
+template <int kBits, int kParts, int kRows, int kKeys, int kSumStride>
+METALHEAD_INLINE void dot_packed_keys(const LevelTable<kBits>& table, const PackedQuery& query,
+                                      const uint8_t* const* rows, F32* sums) {
+  using Fields = CodeFields<kBits, kParts>;
+  F32 acc[kRows][kKeys];
+  METALHEAD_UNROLL
+  for (int i = 0; i < kRows * kKeys; ++i) acc[i / kKeys][i % kKeys] = zero();
+  for (int d = 0; d < query.dim; d += Fields::kCoordinates) {
+    Fields fields[kKeys];
+    METALHEAD_UNROLL
+    for (int j = 0; j < kKeys; ++j) fields[j].load(rows[j], query.dim, d);
+    METALHEAD_UNROLL
+    for (int part = 0; part < kParts; ++part) {
+      F32 q[kRows];
+      METALHEAD_UNROLL
+      for (int r = 0; r < kRows; ++r) q[r] = load(query.rows + r * query.stride + d + part * kLanes);
+      METALHEAD_UNROLL
+      for (int j = 0; j < kKeys; ++j) {
+        const F32 level = table.of_low_bits(fields[j].code());
+        fields[j].template skip<1>();
+        METALHEAD_UNROLL
+        for (int r = 0; r < kRows; ++r) acc[r][j] = fma(q[r], level, acc[r][j]);
+      }
+    }
+  }
+  METALHEAD_UNROLL
+  for (int i = 0; i < kRows * kKeys; ++i)
+    sums[i / kKeys * kSumStride + i % kKeys] = acc[i / kKeys][i % kKeys];
+}
+
+/// scores[r * score_stride + j] = factor * (query row r . levels of key j); writes up to the next multiple of
+/// kStreamSums keys.
+template <int kBits, int kParts, int kRows>
+inline __attribute__((noinline)) void dot_packed_rows(const PackedQuery& query, const StoredRows& keys,
+                                                      float* scores, int64_t score_stride) {
+  constexpr int kTileKeys = kStreamSums / kRows;
+  constexpr int kKeys = kTileKeys < kPackedKeys ? kTileKeys : kPackedKeys;
+  const LevelTable<kBits> table;
+  for (int first = 0; first < keys.count; first += kTileKeys) {
+    F32 sums[kStreamSums];
+    METALHEAD_UNROLL
+    for (int j = 0; j < kTileKeys; j += kKeys) {
+      const uint8_t* rows[kKeys];
+      METALHEAD_UNROLL
+      for (int i = 0; i < kKeys; ++i) {
+        rows[i] = reinterpret_cast<const uint8_t*>(keys.data +
+                                                   smaller(first + j + i, keys.count - 1) * keys.stride);
+      }
+      dot_packed_keys<kBits, kParts, kRows, kKeys, kTileKeys>(table, query, rows, sums + j);
+    }
+    alignas(64) float dots[kStreamSums];
+    METALHEAD_UNROLL
+    for (int i = 0; i < kStreamSums; i += kLanes) {
+      F32 part[kLanes];
+      METALHEAD_UNROLL
+      for (int l = 0; l < kLanes; ++l) part[l] = sums[i + l];
+      store(dots + i, reduce_add_each(part) * splat(query.factor));
+    }
+    METALHEAD_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      __builtin_memcpy(scores + r * score_stride + first, dots + r * kTileKeys, kTileKeys * sizeof(float));
+    }
+  }
+}
+
+/// Columns [first + kSkip * kLanes, + kVectors * kLanes) of one block of fields, over all values.
+template <int kBits, int kParts, int kRows, int kVectors, int kSkip>
+METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_stride,
+                                         const StoredRows& values, const PackedSums& sums, int first) {
+  const LevelTable<kBits> table;
+  F32 acc[kRows][kVectors];
+  float* to = sums.rows + first + kSkip * kLanes;
+  METALHEAD_UNROLL
+  for (int i = 0; i < kRows * kVectors; ++i) {
+    acc[i / kVectors][i % kVectors] = load(to + i / kVectors * sums.stride + i % kVectors * kLanes);
+  }
+  const char* at = values.data;
+  for (int j = 0; j < values.count; ++j, at += values.stride) {
+    CodeFields<kBits, kParts> fields;
+    fields.load(reinterpret_cast<const uint8_t*>(at), sums.dim, first);
+    fields.template skip<kSkip>();
+    F32 weight[kRows];
+    METALHEAD_UNROLL
+    for (int r = 0; r < kRows; ++r) weight[r] = splat(weights[r * weight_stride + j]);
+    METALHEAD_UNROLL
+    for (int v = 0; v < kVectors; ++v) {
+      const F32 level = table.of_low_bits(fields.code());
+      fields.template skip<1>();
+      METALHEAD_UNROLL
+      for (int r = 0; r < kRows; ++r) acc[r][v] = fma(weight[r], level, acc[r][v]);
+    }
+  }
+  METALHEAD_UNROLL
+  for (int i = 0; i < kRows * kVectors; ++i) {
+    store(to + i / kVectors * sums.stride + i % kVectors * kLanes, acc[i / kVectors][i % kVectors]);
+  }
+}
+
+/// Adds the weighted levels of the values to kRows rows of sums.
+template <int kBits, int kParts, int kRows>
+inline __attribute__((noinline)) void add_packed_rows(const float* weights, int64_t weight_stride,
+                                                      const StoredRows& values, const PackedSums& sums) {
+  constexpr int kFit = kStreamSums / kRows < 8 ? kStreamSums / kRows : 8;
+  constexpr int kVectors = kFit < kParts ? kFit : kParts;
+  const auto add = [&]<int kSkip>(int first) __attribute__((always_inline)) {
+    add_packed_columns<kBits, kParts, kRows, kVectors, kSkip>(weights, weight_stride, values, sums, first);
+  };
+  for (int first = 0; first < sums.dim; first += kParts * kLanes) {
+    add.template operator()<0>(first);
+    if constexpr (kVectors < kParts) add.template operator()<kVectors>(first);
+    if constexpr (2 * kVectors < kParts) add.template operator()<2 * kVectors>(first);
+    if constexpr (3 * kVectors < kParts) add.template operator()<3 * kVectors>(first);
+  }
+}
+
+/// Rows of one expanded tile: few enough that it stays in the nearest cache.
+constexpr int kPackedTileRows = 16;
+
+/// Expands the rows tile by tile into `tile` [kPackedTileRows][dim] and calls `use(tile_rows, first_row)`.
+template <int kBits, int kParts, class Use>
+METALHEAD_INLINE void for_each_expanded_tile(const StoredRows& rows, int dim, float* tile, const Use& use) {
+  const LevelTable<kBits> table;
+  const int64_t stride = int64_t{dim} * static_cast<int64_t>(sizeof(float));
+  for (int first = 0; first < rows.count; first += kPackedTileRows) {
+    const int count = static_cast<int>(smaller(kPackedTileRows, rows.count - first));
+    for (int i = 0; i < count; ++i) {
+      const char* codes = rows.data + (first + i) * rows.stride;
+      expand_fields<kBits, kParts>(table, reinterpret_cast<const uint8_t*>(codes), dim,
+                                   tile + int64_t{i} * dim);
+    }
+    use(StoredRows{reinterpret_cast<const char*>(tile), stride, count}, first);
+  }
+}
+
+/// factors[i] = factor * norm of physical row first_row + i, for i < count; zeros up to the next multiple of
+/// kLanes.
+METALHEAD_INLINE void load_norms(const PackedSide& side, int64_t batch, int64_t kv_head, int64_t first_row,
+                                 int count, float factor, float* factors) {
+  const metalhead_long* strides = side.norm_strides;
+  const int64_t item = element_bytes(side.norm_dtype);
+  const char* from = side.norms + (batch * strides[0] + kv_head * strides[1] + first_row * strides[2]) * item;
+  const int64_t padded = round_up(count, kLanes);
+  if (strides[2] == 1) return load_row(factors, from, side.norm_dtype, count, padded, factor);
+  for (int64_t i = 0; i < padded; ++i) factors[i] = 0.0f;
+  for (int64_t i = 0; i < count; ++i)
+    load_row(factors + i, from + i * strides[2] * item, side.norm_dtype, 1, 1, factor);
+}
+
+/// Coordinates of a rotated row into the order of fields; `row` and `from` differ.
+METALHEAD_INLINE void to_field_order(int bits, int dim, const float* from, float* row) {
+  for (int i = 0; i < dim; ++i) row[i] = from[field_coordinate(bits, dim, i)];
+}
+
+/// The inverse.
+METALHEAD_INLINE void from_field_order(int bits, int dim, const float* from, float* row) {
+  for (int i = 0; i < dim; ++i) row[field_coordinate(bits, dim, i)] = from[i];
+}
+
+}  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE
