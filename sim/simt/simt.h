@@ -92,6 +92,11 @@ struct Dispatch {
   std::uint64_t seed = 0;
 };
 
+/// Bytes `[begin, end)` counted from where a binding starts.
+struct ByteRange {
+  std::uint64_t begin = 0, end = 0;
+};
+
 /// Bytes moved through one binding; only instrumented kernels count.
 struct Traffic {
   std::string name;                     ///< parameter or variable name
@@ -103,6 +108,7 @@ struct Traffic {
   std::uint64_t unique_store_bytes = 0;  ///< distinct bytes stored in the whole dispatch
   std::uint64_t simdgroup_loads = 0;     ///< load instructions executed by simdgroups
   std::uint64_t simdgroup_stores = 0;    ///< store instructions executed by simdgroups
+  std::vector<ByteRange> loaded, stored;  ///< the distinct bytes as ranges in rising order
 };
 
 /// What happened while a dispatch ran.

@@ -23,6 +23,23 @@ std::uint64_t count_bits(const std::vector<std::uint64_t>& bits) {
   return count;
 }
 
+/// Runs of set bits, whole words at a time where nothing changes.
+std::vector<ByteRange> ranges_of(const std::vector<std::uint64_t>& bits) {
+  std::vector<ByteRange> ranges;
+  bool inside = false;
+  for (std::uint64_t word = 0; word < bits.size(); ++word) {
+    if (bits[word] == (inside ? ~std::uint64_t{0} : 0)) continue;
+    for (std::uint64_t bit = 0; bit < 64; ++bit) {
+      const bool is_set = (bits[word] >> bit & 1) != 0;
+      if (is_set && !inside) ranges.push_back({word * 64 + bit, 0});
+      if (!is_set && inside) ranges.back().end = word * 64 + bit;
+      inside = is_set;
+    }
+  }
+  if (inside) ranges.back().end = bits.size() * 64;
+  return ranges;
+}
+
 }  // namespace
 
 TrafficLog::TrafficLog(const std::vector<std::size_t>& region_bytes)
@@ -121,6 +138,8 @@ void TrafficLog::report(std::size_t region, Traffic& traffic) const {
   traffic = from.counts;
   traffic.name = std::move(name);
   traffic.index = index;
+  traffic.loaded = ranges_of(from.loaded);
+  traffic.stored = ranges_of(from.stored);
   traffic.unique_load_bytes = count_bits(from.loaded);
   traffic.unique_store_bytes = count_bits(from.stored);
 }
