@@ -175,6 +175,11 @@ inline __attribute__((noinline)) void add_rows(const float* weights, int64_t wei
   for (; column + kVectors * kLanes <= value_dim; column += kVectors * kLanes) {
     add_columns<T, kRows, kVectors>(weights, weight_stride, values, column, kLanes, sums, sums_stride, ahead);
   }
+  if constexpr (kVectors > 4) {
+    for (; column + 4 * kLanes <= value_dim; column += 4 * kLanes) {
+      add_columns<T, kRows, 4>(weights, weight_stride, values, column, kLanes, sums, sums_stride, ahead);
+    }
+  }
   for (; kVectors > 2 && column + 2 * kLanes <= value_dim; column += 2 * kLanes) {
     add_columns<T, kRows, 2>(weights, weight_stride, values, column, kLanes, sums, sums_stride, ahead);
   }
