@@ -33,7 +33,7 @@ def queries(cache: mh.KVCache, rows: int = 1, heads: int = 4) -> np.ndarray[Any,
 
 def contents(cache: mh.KVCache) -> list[bytes]:
     """Every byte that counts: positions, and the rows that hold tokens."""
-    parts = [field.tobytes() for field in cache._state.fields().values()]
+    parts = [str(field).encode() for field in cache._state.fields().values()]
     for name, rows in cache._rows.items():
         size, begins, ends = cache._state.span(name[:-1])
         for array in rows.arrays().values():
@@ -445,7 +445,7 @@ def test_truncate_and_reorder_say_what_is_wrong() -> None:
         cache.truncate(6)
     with pytest.raises(ValueError, match="truncate: length must be from 0 to 5, got -1"):
         cache.truncate(-1)
-    with pytest.raises(ValueError, match=r"truncate: length must be from 0 to \[5 3\], got \[4, 4\]"):
+    with pytest.raises(ValueError, match=r"truncate: length must be from 0 to \[5, 3\], got \[4, 4\]"):
         cache.truncate([4, 4])
     with pytest.raises(TypeError, match="truncate: length must be an integer, got float64"):
         cache.truncate(1.5)
