@@ -223,6 +223,8 @@ def _delivered(q: Any, result: NDArray, lse: NDArray, out: Any, return_lse: bool
         target = host_array(out)
         if target.shape != result.shape:
             raise ValueError(f"attend: out must have shape {list(result.shape)}, got {list(target.shape)}")
+        if target.dtype not in FLOAT_DTYPES:
+            raise TypeError(f"attend: out must have a floating dtype, got {target.dtype.name}")
         np.copyto(target, result, casting="unsafe")
         return (out, _of_kind(q, lse)) if return_lse else out
     delivered = _of_kind(q, result.astype(host_array(q).dtype))

@@ -9,7 +9,8 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from .device import asarray, empty
+from . import _core
+from .device import Array, empty
 from .turboquant import TQFormat, TQTensor, tq_encode
 
 NDArray: TypeAlias = npt.NDArray[Any]
@@ -117,7 +118,11 @@ def max_magnitude(x: NDArray) -> float:
 
 def host_array(x: Any) -> NDArray:
     """`x` as a NumPy array over the same memory where that is possible."""
-    return x if isinstance(x, np.ndarray) else np.asarray(asarray(x).numpy())
+    if isinstance(x, np.ndarray):
+        return x
+    if isinstance(x, Array):
+        return x.numpy()
+    return _core.numpy_from_dlpack(x) if hasattr(x, "__dlpack__") else np.asarray(x)
 
 
 def make_rows(
