@@ -23,7 +23,7 @@ class Extent(NamedTuple):
         rows, keywords = locate(self.size, self.begin, self.end - self.begin)
         keys, values = (part.view(sequences, rows) for part in self.rows)
         if "kv_lengths" in keywords:
-            keywords["kv_lengths"] = np.full(sequences.stop - sequences.start, keywords["kv_lengths"])
+            keywords["kv_lengths"] = [keywords["kv_lengths"]] * (sequences.stop - sequences.start)
         return keys, values, keywords
 
     def width(self) -> int:

@@ -33,7 +33,7 @@ def queries(cache: mh.KVCache, rows: int = 1, heads: int = 4) -> np.ndarray[Any,
 
 def contents(cache: mh.KVCache) -> list[bytes]:
     """Every byte that counts: positions, and the rows that hold tokens."""
-    parts = [field.tobytes() for field in cache._state.fields().values()]
+    parts = [str(field).encode() for field in cache._state.fields().values()]
     for name, rows in cache._rows.items():
         size, begins, ends = cache._state.span(name[:-1])
         for array in rows.arrays().values():
@@ -249,6 +249,32 @@ def test_torch_gives_torch() -> None:
         np.testing.assert_array_equal(out.numpy(), cache.attend(q))
 
 
+class Foreign:
+    """An array of a library that NumPy does not know, reached by DLPack alone."""
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self._array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self._array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self._array.__dlpack_device__()
+
+
+def test_foreign_arrays_come_in_and_out(device: str) -> None:
+    for kept in ({}, {"keep_first": 2, "keep_last": 2}):
+        cache, model = make(device, k="tq4", v="tq4", **kept)
+        k, v = random_tokens(cache.config, 8, 0)
+        cache.append(Foreign(k), Foreign(v))
+        model.append(k, v, [8, 8])
+        q = queries(cache, 2)
+        out = np.empty_like(q)
+        cache.attend(Foreign(q), out=Foreign(out))
+        np.testing.assert_array_equal(out, cache.attend(q))
+        assert_attends_like(cache, model, q)
+
+
 def test_append_takes_views_arrays_and_narrow_types(device: str) -> None:
     cache, model = make(device, k="tq4", v="tq4")
     k, v = random_tokens(cache.config, 6, 0)
@@ -436,6 +462,12 @@ def test_joined_attend_says_what_is_wrong() -> None:
         cache.attend(q[:1])
     with pytest.raises(ValueError, match=r"attend: out must have shape \[2, 4, 2, 32\], got \[2, 4, 1, 32\]"):
         cache.attend(q, out=np.empty((2, 4, 1, 32), np.float32))
+    with pytest.raises(TypeError, match="attend: out must have a floating dtype, got int32"):
+        cache.attend(q, out=np.empty((2, 4, 2, 32), np.int32))
+    with pytest.raises(ValueError, match="read-only"):
+        out = np.empty((2, 4, 2, 32), np.float32)
+        out.flags.writeable = False
+        cache.attend(q, out=out)
 
 
 def test_truncate_and_reorder_say_what_is_wrong() -> None:
@@ -445,7 +477,7 @@ def test_truncate_and_reorder_say_what_is_wrong() -> None:
         cache.truncate(6)
     with pytest.raises(ValueError, match="truncate: length must be from 0 to 5, got -1"):
         cache.truncate(-1)
-    with pytest.raises(ValueError, match=r"truncate: length must be from 0 to \[5 3\], got \[4, 4\]"):
+    with pytest.raises(ValueError, match=r"truncate: length must be from 0 to \[5, 3\], got \[4, 4\]"):
         cache.truncate([4, 4])
     with pytest.raises(TypeError, match="truncate: length must be an integer, got float64"):
         cache.truncate(1.5)
