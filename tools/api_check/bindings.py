@@ -69,7 +69,16 @@ def check_reflection(reflection: Mapping[str, Any], header: Path) -> list[str]:
 
 def reflect(shader: Path) -> Mapping[str, Any]:
     """Return the shader's reflection; raise RuntimeError with the tool's text if it is malformed."""
-    command = [sys.executable, "-m", "tools.metal.generate", str(shader), "--json", "-", "-I", str(ROOT / "metal")]
+    command = [
+        sys.executable,
+        "-m",
+        "tools.metal.generate",
+        str(shader),
+        "--json",
+        "-",
+        "-I",
+        str(ROOT / "metal"),
+    ]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     if result.returncode != 0:
         raise RuntimeError(f"{shader.name}: {result.stderr.strip()}")
