@@ -223,8 +223,11 @@ nb::object codebook(nb::handle bits_object) {
 
 void bind_turboquant(nb::module_& module) {
   module.def("check_format", &check_format_of, nb::arg("op"), nb::arg("format"));
-  module.def("tq_encode", &tq_encode, nb::arg("x"), nb::arg("format"), nb::arg("codes").none(),
-             nb::arg("norms").none(), nb::arg("device").none());
+  module.def("tq_encode", &tq_encode,
+             nb::sig("def tq_encode(x: object, format: object, codes: object | None, norms: object | None, "
+                     "device: object | None) -> tuple[Any, Any]"),
+             nb::arg("x"), nb::arg("format"), nb::arg("codes").none(), nb::arg("norms").none(),
+             nb::arg("device").none());
   module.def("tq_decode", &tq_decode, nb::arg("codes"), nb::arg("norms"), nb::arg("format"),
              nb::arg("rotated"), nb::arg("dtype"));
   module.def("hadamard", &hadamard, nb::arg("x"), nb::arg("seed").none(), nb::arg("inverse"),
@@ -235,7 +238,8 @@ void bind_turboquant(nb::module_& module) {
              nb::arg("mask").none(), nb::arg("alibi_slopes").none(), nb::arg("sinks").none(),
              nb::arg("kv_lengths").none(), nb::arg("ring_start"), nb::arg("out").none(),
              nb::arg("return_lse"), nb::arg("device").none(), nb::arg("rotated"), nb::arg("splits").none());
-  module.def("codebook", &codebook, nb::arg("bits"));
+  module.def("codebook", &codebook, nb::sig("def codebook(bits: object) -> NDArray[numpy.float32]"),
+             nb::arg("bits"));
 }
 
 }  // namespace metalhead::python

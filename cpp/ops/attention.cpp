@@ -128,7 +128,31 @@ void set_constants(Launch& launch, const AttentionArguments& a, const AttentionP
   c.set_bool(kConstantHasSinks, a.sinks.defined());
   c.set_bool(kConstantHasKvLengths, a.kv_lengths.defined());
   c.set_bool(kConstantHasRing, a.ring_starts.defined() || a.ring_start != 0);
+  c.set_bool(kConstantHasRingStarts, a.ring_starts.defined());
   c.set_bool(kConstantHasLse, a.lse.defined());
+}
+
+/// True if a GPU may read the rows of K or V in the largest pieces that a lane takes: all of them start at a multiple of
+/// 16 bytes (packed rows: of the largest piece) and dense ones are as long as one.
+bool has_wide_rows(const Tensor& tensor, const PackedFormat& format) {
+  const uint64_t size = size_of(tensor.dtype), last = static_cast<uint64_t>(tensor.rank - 1);
+  uint64_t step = 16, bits = reinterpret_cast<uintptr_t>(tensor.data());
+  if (format.packed()) {
+    const int first_plane = format.bits == 3 ? 2 : format.bits == 5 || format.bits == 6 ? 4 : format.bits;
+    step = std::min<uint64_t>(step, static_cast<uint64_t>(format.dim * first_plane / 32));
+  } else {
+    bits |= static_cast<uint64_t>(tensor.shape[last]) * size;
+  }
+  for (uint64_t axis = 0; axis < last; ++axis) bits |= static_cast<uint64_t>(tensor.strides[axis]) * size;
+  return bits % step == 0;
+}
+
+void set_gpu_constants(Launch& launch, const AttentionArguments& a, const AttentionPlan& plan) {
+  FunctionConstants& c = launch.constants;
+  c.set_uint(kConstantRowBlocks, static_cast<uint32_t>(plan.row_blocks));
+  c.set_uint(kConstantKeyGroups, static_cast<uint32_t>(plan.key_groups));
+  c.set_uint(kConstantWideRows, (has_wide_rows(a.key, a.key_format) ? 1u : 0u) |
+                                    (has_wide_rows(a.value, a.value_format) ? 2u : 0u));
 }
 
 void set_packed_constants(Launch& launch, const AttentionArguments& a) {
@@ -171,6 +195,7 @@ Launch base_launch(const AttentionArguments& a, const AttentionPlan& plan, const
   launch.add_dtype(a.value.dtype);
   launch.add_dtype(a.out.dtype);
   set_constants(launch, a, p);
+  if (plan.row_blocks > 0) set_gpu_constants(launch, a, plan);
   launch.bind(kSlotQuery, a.query, Access::kRead);
   launch.bind(kSlotKey, a.key, Access::kRead);
   launch.bind(kSlotValue, a.value, Access::kRead);

@@ -28,6 +28,8 @@ struct AttentionPlan {
   int rows_per_group = 0;
   Size3 threads;  ///< of one threadgroup
   uint32_t threadgroup_bytes = 0;
+  int row_blocks = 0;  ///< GPUs alone, as in AttentionTuning
+  int key_groups = 0;
 };
 
 /// Query rows up to which the keys are split over workers.

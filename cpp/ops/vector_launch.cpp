@@ -11,6 +11,9 @@ namespace {
 // Additions of the transform and comparisons of the quantiser, for each coordinate.
 constexpr uint64_t kCostPerCoordinate = 16;
 
+// Of a GPU's threadgroup; each handles a vector at a time.
+constexpr uint32_t kSimdgroups = 8;
+
 }  // namespace
 
 VectorLaunch::VectorLaunch(const char* kernel, const VectorBlock& block, int head_dim,
@@ -43,7 +46,8 @@ void VectorLaunch::bind(int slot, const Tensor& tensor, const VectorBlock& block
 }
 
 void VectorLaunch::run(Device& device) {
-  launch.threads = {device.limits().lanes, 1, 1};
+  const uint32_t lanes = device.limits().lanes;
+  launch.threads = {lanes > 1 ? lanes * kSimdgroups : 1, 1, 1};
   launch.set_params(params);
   device.launch(launch);
 }

@@ -49,9 +49,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sign-seeds", type=int, help="packed caches are averaged over so many seeds (2)")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--full", action="store_true", help="compare every cache, on every text, three seeds")
-    size.add_argument(
-        "--quick", action="store_true", help="few bytes, short text, three caches, one seed"
-    )
+    size.add_argument("--quick", action="store_true", help="few bytes, short text, three caches, one seed")
     options = parser.parse_args(arguments)
     if not options.prompt:
         parser.error("--prompt must hold at least one character")

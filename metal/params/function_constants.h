@@ -21,8 +21,20 @@ enum FunctionConstantIndex {
   kConstantNormKind = 15,     ///< uint: one of NormKind
   kConstantSearchSteps = 16,  ///< uint: 1, 5 or 17
   kConstantInverse = 17,      ///< bool: the rotation is undone
-  kConstantSplitOutput = 18   ///< bool: partial results are left for `flash_attn_vec_reduce`
+  kConstantSplitOutput = 18,  ///< bool: partial results are left for `flash_attn_vec_reduce`
+  kConstantRowBlocks = 19,    ///< uint: blocks of 8 query rows that a simdgroup holds: 1, 2 or 4 (GPUs alone)
+  kConstantKeyGroups = 20,    ///< uint: parts of a threadgroup that take different keys (GPUs alone)
+  kConstantWideRows = 21,     ///< uint: bit 0 set if every key row starts at a multiple of 16 bytes and its whole
+                              ///< length is one too, bit 1 the same for values
+  kConstantHasRingStarts = 22,  ///< bool: the ring's start is bound for each sequence
+  kConstantDType0 = 28,       ///< uint: KernelDType of the launch's first dtype; set by the Metal backend
+  kConstantDType1 = 29,
+  kConstantDType2 = 30,
+  kConstantDType3 = 31
 };
+
+/// Element types as the constants above give them: the numbers of DType.
+enum KernelDType { kTypeFloat32 = 0, kTypeFloat16 = 1, kTypeBFloat16 = 2, kTypeUInt8 = 3 };
 
 enum MaskKind { kMaskNone = 0, kMaskBool = 1, kMaskFloat32 = 2, kMaskFloat16 = 3, kMaskBFloat16 = 4 };
 

@@ -7,6 +7,8 @@
 
 namespace {
 
+using metalhead::simt::AccessKind;
+
 template <class T>
 T apply(int operation, T old, T operand) {
   switch (operation) {
@@ -49,9 +51,11 @@ unsigned apply_bits(int operation, int type, unsigned old, unsigned operand) {
 unsigned simt_atomic(int operation, int type, void* object, unsigned operand, unsigned* expected) {
   auto& execution = *metalhead::simt::Execution::current();
   ++execution.counters().atomic_operations;
-  if (auto* tracker = execution.tracker())
-    tracker->access(object, 4, operation != kSimtAtomicLoad, metalhead::simt::AccessKind::kAtomic,
-                    __builtin_return_address(0));
+  if (auto* tracker = execution.tracker()) {
+    const void* pc = __builtin_return_address(0);
+    if (operation != kSimtAtomicStore) tracker->access(object, 4, false, AccessKind::kAtomic, pc);
+    if (operation != kSimtAtomicLoad) tracker->access(object, 4, true, AccessKind::kAtomic, pc);
+  }
   auto* value = static_cast<unsigned*>(object);
   if (operation == kSimtAtomicLoad) return __atomic_load_n(value, __ATOMIC_RELAXED);
   if (operation == kSimtAtomicStore) {

@@ -25,6 +25,11 @@ void report_failure(Execution& execution, const char* message, SimtPlace place) 
   execution.report(message + at(place) + running_thread(execution));
 }
 
+void report_foreign_variable(Execution& execution, const SimtThreadgroupVariable& variable) {
+  execution.report("threadgroup variable `" + std::string(variable.name) + "` (line " +
+                   std::to_string(variable.line) + ") belongs to another kernel, which this one calls");
+}
+
 }  // namespace
 
 void simt_barrier(int scope, unsigned memory_flags, SimtPlace place) {
@@ -42,7 +47,11 @@ void simt_collective(const char* operation, void* operand, SimtCombine combine, 
 unsigned simt_lane() { return Execution::current()->scheduler().lane().position.lane; }
 
 void* simt_threadgroup_variable(const SimtThreadgroupVariable* variable) {
-  return Execution::current()->memory().variable(variable);
+  Execution& execution = *Execution::current();
+  void* found = execution.memory().variable(variable);
+  if (found != nullptr) return found;
+  report_foreign_variable(execution, *variable);
+  execution.leave();
 }
 
 void simt_undefined_constant(int index, const char* name, SimtPlace place) {

@@ -92,19 +92,14 @@ Conflict Shadow::access(std::size_t offset, std::size_t bytes, bool is_write, co
   using Kind = Conflict::Kind;
   for (std::size_t i = offset; i < offset + bytes; ++i) {
     Cell& cell = cells_[i];
-    const bool both_atomic = by.atomic && cell.write.atomic;
-    if (!is_write || by.atomic) {
-      if (space_ == Epochs::kThreadgroup && cell.write.serial != epochs.threadgroup_serial() && !is_write)
-        return {Kind::kUninitialised, 0, false, false, 0};
-      if (!both_atomic && !is_ordered(cell.write, by, epochs))
-        return conflict(is_write ? Kind::kWriteThenWrite : Kind::kWriteThenRead, cell.write, epochs);
-    }
+    if (!is_write && space_ == Epochs::kThreadgroup && cell.write.serial != epochs.threadgroup_serial())
+      return {Kind::kUninitialised, 0, false, false, 0};
+    if (!(by.atomic && cell.write.atomic) && !is_ordered(cell.write, by, epochs))
+      return conflict(is_write ? Kind::kWriteThenWrite : Kind::kWriteThenRead, cell.write, epochs);
     if (!is_write) {
       record_read(cell.read, by, epochs);
       continue;
     }
-    if (!both_atomic && !is_ordered(cell.write, by, epochs))
-      return conflict(Kind::kWriteThenWrite, cell.write, epochs);
     if (!(by.atomic && cell.read.atomic) && !is_ordered(cell.read, by, epochs))
       return conflict(Kind::kReadThenWrite, cell.read, epochs);
     cell.write = stamp(by, epochs);

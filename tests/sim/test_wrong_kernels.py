@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from tools.metal.simt import ShaderLibrary, SimtError
 from tools.metal.toolchain import ROOT
 
@@ -162,13 +161,25 @@ def test_the_child_process_goes_on_after_a_report(asan: ShaderLibrary) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
-    "kernel", ["uninitialised_threadgroup", "uninitialised_in_next_group", "uninitialised_accumulator"]
+    "kernel",
+    [
+        "uninitialised_threadgroup",
+        "uninitialised_in_next_group",
+        "uninitialised_accumulator",
+        "uninitialised_atomic",
+    ],
 )
 def test_uninitialised(instrumented: ShaderLibrary, kernel: str, seed: int) -> None:
     text = failure(instrumented, kernel, buffers=[floats(64)], grid=2 if "next" in kernel else 1, seed=seed)
     assert f"kernel '{kernel}': uninitialised read: thread " in text
     assert "threadgroup memory `tile`, which this threadgroup has not written" in text
     expect_line(text, kernel)
+
+
+def test_threadgroup_variable_of_another_kernel(plain: ShaderLibrary) -> None:
+    text = failure(plain, "calls_another_kernel", buffers=[floats(32)])
+    assert "threadgroup variable `tile` (line " in text
+    assert "belongs to another kernel" in text
 
 
 def test_misaligned_vector(instrumented: ShaderLibrary, asan: ShaderLibrary) -> None:

@@ -23,6 +23,7 @@ class Walk:
     place: str = ""
     parents: list[str] = field(default_factory=list)
     function: str | None = None
+    implicit: bool = False
 
 
 class AstLint:
@@ -72,12 +73,17 @@ class AstLint:
             self.first_declaration[node["id"]] = self.walk.function = first
             self.names[first] = node.get("name", "")
             self.places[first] = place
-        if not node.get("isImplicit"):
+        inside = self.walk.implicit
+        self.walk.implicit = inside or bool(
+            node.get("isImplicit")
+        )  # the copies and moves that every struct has
+        if not self.walk.implicit:
             self._check(node, kind, begin, name_at)
         self.walk.parents.append(kind)
         for child in node.get("inner", []):
             self._visit(child)
         self.walk.parents.pop()
+        self.walk.implicit = inside
         self.walk.function = outer
 
     def _check(self, node: Node, kind: str, begin: int | None, name_at: int | None) -> None:

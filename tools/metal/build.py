@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -76,21 +77,20 @@ def compile_once(output: Path, commands: Sequence[Sequence[str | Path]], build_t
     lock.unlink(missing_ok=True)
 
 
-def runtime_objects(mode: Mode) -> list[Path]:
-    """Return the compiled runtime; the access hooks belong to instrumented shaders alone."""
+def runtime_sources(mode: Mode) -> list[Path]:
+    """Return the runtime's sources; the access hooks belong to instrumented shaders alone."""
     sources = sorted(RUNTIME.glob("*.cpp"))
+    return [source for source in sources if source.name != "tsan_hooks.cpp" or mode == "instrumented"]
+
+
+def runtime_object(source: Path, mode: Mode) -> Path:
+    """Return the compiled form of one source of the runtime."""
     headers = b"".join(path.read_bytes() for path in sorted(RUNTIME.glob("*.h")))
     abi = (SHIM / "simt_kernel_abi.h").read_bytes()
     flags = (*RUNTIME_FLAGS, "-O1", "-fsanitize=address") if mode == "asan" else (*RUNTIME_FLAGS, "-O2")
-    objects = []
-    for source in sources:
-        if source.name == "tsan_hooks.cpp" and mode != "instrumented":
-            continue
-        key = digest([source.read_bytes(), headers, abi, *flags])
-        output = cache_folder() / f"{source.stem}-{key}.o"
-        compile_once(output, [(find_tool("clang++"), *flags, "-c", source, "-o", "{output}")])
-        objects.append(output)
-    return objects
+    output = cache_folder() / f"{source.stem}-{digest([source.read_bytes(), headers, abi, *flags])}.o"
+    compile_once(output, [(find_tool("clang++"), *flags, "-c", source, "-o", "{output}")])
+    return output
 
 
 def shader_object(text: str, mode: Mode) -> Path:
@@ -121,7 +121,9 @@ def build_library(
     """
     if mode not in MODES:
         raise ShaderError(f"mode must be one of {', '.join(MODES)}, got '{mode}'")
-    objects = runtime_objects(mode) + [compile_shader(path, mode, include_dirs, defines) for path in shaders]
+    with ThreadPoolExecutor(2) as pool:
+        compiled = pool.map(lambda path: compile_shader(path, mode, include_dirs, defines), shaders)
+        objects = [*pool.map(lambda source: runtime_object(source, mode), runtime_sources(mode)), *compiled]
     output = cache_folder() / f"simt-{digest([mode, *map(str, objects)])}.so"
     sanitizer = (
         ("-fsanitize=address,undefined", "-shared-libsan") if mode == "asan" else ("--rtlib=compiler-rt",)

@@ -61,7 +61,8 @@ def find_attributes(code: Code, first: int, last: int) -> list[tuple[int, int, l
 
 def integer(code: Code, indices: list[int], what: str, place: Token) -> int:
     """Evaluate an integer constant expression of literals, + - * and parentheses."""
-    text = "".join(code.text(at) for at in indices).rstrip("uUlL")
+    words = [code.enumerators.get(code.text(at), code.text(at)) for at in indices]
+    text = "".join(words).rstrip("uUlL")
     try:
         if not set(text) <= set("0123456789+-*() xXabcdefABCDEF"):
             raise ValueError(text)
@@ -141,6 +142,8 @@ class Scanner:
         attributes = find_attributes(code, first, last if body is None else body)
         names = [name for _, _, listed in attributes for name, _ in listed]
         is_kernel = "kernel" in texts
+        if texts[0] == "enum":
+            self._enumerators(first, last)
         if texts[0] == "template" and texts[1:2] != ["<"]:
             if is_kernel or "host_name" in names:
                 self._instantiation(first, last, attributes)
@@ -150,6 +153,14 @@ class Scanner:
             raise ShaderError(f"{code.tokens[first].place}: a kernel needs a body")
         elif "constant" in texts and body is None:
             self._constant(first, last, head, attributes)
+
+    def _enumerators(self, first: int, last: int) -> None:
+        """Remember `name = literal` of an enumeration: attributes may name them."""
+        for at in self.code.significant(first, last):
+            if self.code.text(at) == "=":
+                self.code.enumerators[self.code.text(self.code.previous(at))] = self.code.text(
+                    self.code.next(at)
+                )
 
     def _host_name(self, listed: list[tuple[str, list[int]]]) -> str | None:
         for name, arguments in listed:

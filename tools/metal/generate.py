@@ -80,7 +80,11 @@ def generate(
 
     Raises ShaderError where the shader is malformed or declares no kernel that the host could find.
     """
-    text, reflection, values = rewrite(expand(path, include_dirs, defines, "c++17"), strict=False)
+    rolled = (
+        *defines,
+        "METALHEAD_UNROLL=",
+    )  # a GPU keeps unrolled arrays in registers; here they only take long to compile
+    text, reflection, values = rewrite(expand(path, include_dirs, rolled, "c++17"), strict=False)
     if not any(kernel.host_names for kernel in reflection.kernels):
         raise ShaderError(
             f"{path}: no kernel: neither a plain kernel nor an instantiation with [[host_name]]"

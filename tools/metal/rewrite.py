@@ -92,10 +92,23 @@ class Rewriter:
                 while code.text(end) != ";":
                     end = code.next(end)
                 parts = split_commas(code, at + 1, end)
-                if not any(code.text(t) in ("*", "&") for part in parts for t in part):
+                if not self._declares_pointer(at, end):
                     self._threadgroup_variable(site, at, end, parts)
                 at = end
             at += 1
+
+    def _declares_pointer(self, first: int, last: int) -> bool:
+        """Return whether a declaration has a * or & outside array bounds and template arguments."""
+        code, at = self.code, first
+        while at < last:
+            if code.text(at) == "[":
+                at = code.closing(at)
+            elif code.text(at) == "<":
+                at = max(at, code.closing_angle(at))
+            elif code.text(at) in ("*", "&"):
+                return True
+            at += 1
+        return False
 
     def _threadgroup_variable(self, site: KernelSite, first: int, last: int, parts: list[list[int]]) -> None:
         code = self.code
@@ -127,17 +140,19 @@ class Rewriter:
         self.texts[first] = "; ".join(out)
 
     def _stray_threadgroup_variables(self) -> None:
-        """Reject threadgroup variables outside kernels, where Metal does not allow them."""
+        """Reject threadgroup variables outside kernels, and those that _kernel() did not recognise."""
         code = self.code
         for at in code.significant(0, len(code)):
-            if self.texts[at] != "threadgroup" or code.text(code.previous(at)) not in ("{", "}", ";"):
+            if self.texts[at] != "threadgroup":
                 continue
             end = at
-            while code.text(end) not in (";", "{", "(", "="):
+            while code.text(end) not in (";", "{", "(", ")", ",", "=", ">", ""):
                 end = code.next(end)
-            words = [code.text(t) for t in code.significant(at, end)]
-            if code.text(end) == ";" and not set(words) & {"*", "&"}:
-                raise ShaderError(f"{code.tokens[at].place}: threadgroup variable outside a kernel function")
+            if code.text(end) == ";" and not self._declares_pointer(at, end):
+                place = code.tokens[at].place
+                raise ShaderError(
+                    f"{place}: a threadgroup variable stands in a kernel and begins with its qualifier"
+                )
 
     def _instantiation(self, first: int, last: int) -> None:
         for begin, end, _ in find_attributes(self.code, first, last):

@@ -58,6 +58,7 @@ class Code:
 
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens = tokens
+        self.enumerators: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self.tokens)

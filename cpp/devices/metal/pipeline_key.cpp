@@ -5,15 +5,23 @@
 
 #include "devices/metal/fingerprint.h"
 #include "devices/metal/head_dim_variants.h"
+#include "devices/metal/kernel_names.h"
 #include "params/function_constants.h"
 
 namespace metalhead::metal {
 
+static_assert(static_cast<int>(DType::kFloat32) == kTypeFloat32 && static_cast<int>(DType::kFloat16) == kTypeFloat16 &&
+              static_cast<int>(DType::kBFloat16) == kTypeBFloat16 && static_cast<int>(DType::kUInt8) == kTypeUInt8);
+
 PipelineKey pipeline_key(const Launch& launch) {
   PipelineKey key{launch.kernel, launch.kernel, launch.constants};
+  const KernelNameRule* rule = name_rule_of(key.kernel);
   for (int i = 0; i < launch.dtype_count; ++i) {
+    const DType dtype = launch.dtypes[static_cast<size_t>(i)];
+    if (rule != nullptr) key.constants.set_uint(kConstantDType0 + i, static_cast<uint32_t>(dtype));
+    if (rule != nullptr && (rule->named_dtypes >> i & 1) == 0) continue;
     key.name += '_';
-    key.name += name_of(launch.dtypes[static_cast<size_t>(i)]);
+    key.name += name_of(dtype);
   }
   key.name +=
       head_dim_suffix(key.kernel, launch.constants[kConstantHeadDim], launch.constants[kConstantValueDim]);

@@ -4,6 +4,7 @@
 #include "devices/metal/completion.h"
 #include "devices/metal/gpu_cores.h"
 #include "devices/metal/head_dim_variants.h"
+#include "params/function_constants.h"
 #include "devices/metal/pipeline_key.h"
 #include "metal_fixture.h"
 
@@ -111,12 +112,19 @@ TEST_F(PipelineTest, an_archive_that_fails_costs_nothing_but_time) {
 
 TEST(PipelineKeyTest, names_follow_kernel_and_dtypes) {
   Launch launch;
-  launch.kernel = "flash_attn_vec";
+  launch.kernel = "vector_add";
   for (int i = 0; i < 3; ++i) launch.add_dtype(DType::kFloat16);
   launch.add_dtype(DType::kBFloat16);
-  EXPECT_EQ(metal::pipeline_key(launch).name, "flash_attn_vec_float16_float16_float16_bfloat16");
+  EXPECT_EQ(metal::pipeline_key(launch).name, "vector_add_float16_float16_float16_bfloat16");
+  EXPECT_EQ(metal::pipeline_key(launch).constants.set_mask, 0u);
+  launch.kernel = "flash_attn_vec";
+  EXPECT_EQ(metal::pipeline_key(launch).name, "flash_attn_vec_float16");
+  EXPECT_EQ(metal::pipeline_key(launch).constants[kConstantDType3], static_cast<uint32_t>(DType::kBFloat16));
+  launch.kernel = "hadamard";
+  EXPECT_EQ(metal::pipeline_key(launch).name, "hadamard");
+  launch.kernel = "vector_add";
   launch.dtype_count = 0;
-  EXPECT_EQ(metal::pipeline_key(launch).name, "flash_attn_vec");
+  EXPECT_EQ(metal::pipeline_key(launch).name, "vector_add");
 }
 
 TEST(PipelineKeyTest, lines_round_trip) {

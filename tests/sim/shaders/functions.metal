@@ -7,7 +7,7 @@ using namespace metal;
                             uint i [[thread_position_in_grid]]) {                                                  \
     out[i] = name(x[i]);                                                                                           \
   }
-#define UNARY_ALL(name) UNARY(name, float) UNARY(name, half) UNARY(name, bfloat) UNARY(name, float4)
+#define UNARY_ALL(name) UNARY(name, float) UNARY(name, half) UNARY(name, float4)
 UNARY_ALL(acos) UNARY_ALL(asin) UNARY_ALL(atan) UNARY_ALL(cos) UNARY_ALL(cosh) UNARY_ALL(exp) UNARY_ALL(exp2)
 UNARY_ALL(exp10) UNARY_ALL(log) UNARY_ALL(log2) UNARY_ALL(log10) UNARY_ALL(rsqrt) UNARY_ALL(sin) UNARY_ALL(sinh)
 UNARY_ALL(sqrt) UNARY_ALL(tan) UNARY_ALL(tanh) UNARY_ALL(ceil) UNARY_ALL(fabs) UNARY_ALL(floor) UNARY_ALL(fract)
@@ -29,7 +29,7 @@ SPACED(precise, exp) SPACED(precise, log) SPACED(precise, tanh) SPACED(precise, 
     out[i] = name(x[i], y[i]);                                                                                     \
   }
 BINARY(min, float) BINARY(max, float) BINARY(pow, float) BINARY(fmod, float) BINARY(atan2, float)
-BINARY(copysign, float) BINARY(fdim, float) BINARY(step, float) BINARY(min, half) BINARY(max, half) BINARY(max, bfloat)
+BINARY(copysign, float) BINARY(fdim, float) BINARY(step, float) BINARY(min, half) BINARY(max, half)
 BINARY(min, int) BINARY(max, uint) BINARY(min, short) BINARY(max, ulong) BINARY(min, float4) BINARY(max, half4)
 BINARY(mulhi, uint) BINARY(mulhi, int) BINARY(rotate, uint) BINARY(absdiff, uint) BINARY(hadd, uint) BINARY(addsat, uchar)
 BINARY(subsat, uchar) BINARY(mul24, uint)

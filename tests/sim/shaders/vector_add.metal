@@ -10,7 +10,7 @@ template <typename T, int COUNT>
 [[kernel]] void vector_add(device const T* a [[buffer(0)]], device const T* b [[buffer(1)]], device T* out [[buffer(2)]],
                            constant uint& n [[buffer(3)]], threadgroup T* shared [[threadgroup(0)]],
                            uint i [[thread_position_in_grid]], uint t [[thread_index_in_threadgroup]]) {
-  threadgroup T tile[COUNT];
+  threadgroup T tile[2 * COUNT / 2];
   shared[t] = i < n ? a[i] : T(0);
   tile[t] = i < n ? b[i] : T(0);
   threadgroup_barrier(mem_flags::mem_threadgroup);

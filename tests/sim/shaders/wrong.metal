@@ -159,6 +159,17 @@ kernel void uninitialised_accumulator(device float* out [[buffer(0)]], uint t [[
   out[t] = tile[t];
 }
 
+kernel void uninitialised_atomic(device uint* out [[buffer(0)]], uint t [[thread_index_in_threadgroup]]) {
+  threadgroup atomic_uint tile;
+  atomic_fetch_add_explicit(&tile, 1u, memory_order_relaxed);  // uninitialised_atomic
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  out[t] = atomic_load_explicit(&tile, memory_order_relaxed);
+}
+
+kernel void calls_another_kernel(device float* out [[buffer(0)]], uint t [[thread_index_in_threadgroup]]) {
+  uninitialised_accumulator(out, t);
+}
+
 kernel void too_much_threadgroup_memory(device float* out [[buffer(0)]], threadgroup float* block [[threadgroup(0)]],
                                         uint t [[thread_index_in_threadgroup]]) {
   threadgroup float tile[4096];

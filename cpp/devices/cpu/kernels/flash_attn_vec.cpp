@@ -25,9 +25,12 @@ void allocate(RowGroup& group, Scratch& scratch) {
   const int64_t maxima = layout.add(rows), totals = layout.add(rows);
   const int64_t scores = layout.add(rows * group.block_keys);
   const int64_t tile = layout.add(packed_tile_floats(*group.view)), norms = layout.add(group.block_keys);
+  const int64_t query_rows = layout.add(rows * static_cast<int64_t>(sizeof(QueryRow) / sizeof(float)));
   float* memory = layout.reserve(scratch);
   group.query = memory + query;
   group.sums = memory + sums;
+  group.query_rows = reinterpret_cast<QueryRow*>(memory + query_rows);
+  group.has_plain_scores = has_plain_scores(*group.view);
   group.maxima = memory + maxima;
   group.totals = memory + totals;
   group.scores = memory + scores;
@@ -38,13 +41,15 @@ void allocate(RowGroup& group, Scratch& scratch) {
 
 void begin_rows(const RowGroup& group) {
   const AttentionView& view = *group.view;
-  const int64_t padded_rows = round_up(group.rows, 4);
+  const int64_t padded_rows = round_up(group.rows, 8);
   __builtin_memset(group.sums, 0, static_cast<size_t>(padded_rows * group.sums_stride) * sizeof(float));
   for (int r = 0; r < group.rows; ++r) {
-    const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
-    load_row(group.query + r * group.query_stride, query_address(view, row), view.query_dtype,
-             view.params->head_dim, group.query_stride, 1.0f);
-    prepare_packed_query(group, group.query + r * group.query_stride);
+    const QueryRow& row = group.query_rows[r] = query_row_of(view, group.sequence, group.kv_head, r);
+    float* query = group.query + r * group.query_stride;
+    load_row(query, query_address(view, row), view.query_dtype, view.params->head_dim, group.query_stride,
+             1.0f);
+    prepare_packed_query(group, query);
+    if (view.key_dtype == DType::kBFloat16) split_pairs(query, view.params->head_dim);
   }
   for (int64_t r = 0; r < round_up(group.rows, 16); ++r) {
     group.maxima[r] = kMinusInfinity;
@@ -75,9 +80,13 @@ METALHEAD_INLINE void scale_row(float* row, int64_t count, float factor) {
 
 /// Scores of the block's keys become weights; rows whose maximum grew shrink what they have summed up.
 void weigh_block(const RowGroup& group, int64_t first_key, int count) {
-  for (int r = 0; r < group.rows; ++r) {
-    const QueryRow row = query_row_of(*group.view, group.sequence, group.kv_head, r);
-    finish_scores(*group.view, row, group.scores + r * group.block_keys, 0, count, first_key);
+  const bool all_visible = first_key >= group.query_rows[group.rows - 1].visible.begin &&
+                           first_key + count <= group.query_rows[0].visible.end && count % kLanes == 0;
+  if (!group.has_plain_scores || !all_visible) {
+    for (int r = 0; r < group.rows; ++r) {
+      finish_scores(*group.view, group.query_rows[r], group.scores + r * group.block_keys, 0, count,
+                    first_key);
+    }
   }
   alignas(64) float shrink[kLanes];
   for (int first = 0; first < group.rows; first += kLanes) {
@@ -95,16 +104,13 @@ void weigh_block(const RowGroup& group, int64_t first_key, int count) {
 struct RowSource {
   const char* data;
   int64_t stride;  ///< bytes
-  int64_t bytes;   ///< of a row
 };
 
 /// `strides` count elements, or bytes if `bits` is not 0.
 METALHEAD_INLINE RowSource source_of(const RowGroup& group, const char* data, const metalhead_long* strides,
-                                     DType dtype, int bits, int64_t dim) {
+                                     DType dtype, int bits) {
   const int64_t unit = bits == 0 ? element_bytes(dtype) : 1;
-  const int64_t row_bytes = bits == 0 ? dim * unit : packed_bytes(bits, static_cast<int>(dim));
-  return {data + (group.sequence.batch * strides[0] + group.kv_head * strides[1]) * unit, strides[2] * unit,
-          row_bytes};
+  return {data + (group.sequence.batch * strides[0] + group.kv_head * strides[1]) * unit, strides[2] * unit};
 }
 
 void attend_keys(const RowGroup& group, KeyRange range) {
@@ -113,23 +119,28 @@ void attend_keys(const RowGroup& group, KeyRange range) {
   const int key_bits = view.packed_key.bits, value_bits = view.packed_value.bits;
   const BlockFunction score = score_function(view.key_dtype, key_bits),
                       add = add_function(view.value_dtype, value_bits);
-  const RowSource keys =
-      source_of(group, view.key, params.key_strides, view.key_dtype, key_bits, params.head_dim);
-  const RowSource values =
-      source_of(group, view.value, params.value_strides, view.value_dtype, value_bits, params.value_dim);
+  const RowSource keys = source_of(group, view.key, params.key_strides, view.key_dtype, key_bits);
+  const RowSource values = source_of(group, view.value, params.value_strides, view.value_dtype, value_bits);
   for (int64_t key = range.begin; key < range.end;) {
     const int64_t run = contiguous_keys(group.sequence, key, range.end);
     const int count = static_cast<int>(smaller(group.block_keys, run));
     const int next_count = static_cast<int>(smaller(group.block_keys, run - count));
     const int64_t row = physical_row(group.sequence, key);
-    const char* value_rows = values.data + row * values.stride;
-    const char* next_keys = keys.data + (row + count) * keys.stride;
-    score(group, {keys.data + row * keys.stride, keys.stride, count, row},
-          {value_rows, values.stride, values.bytes, count});
+    const StoredRows block_keys{keys.data + row * keys.stride, keys.stride, count, row};
+    const StoredRows block_values{values.data + row * values.stride, values.stride, count, row};
+    const StoredRows next_keys{block_keys.data + count * keys.stride, keys.stride, next_count};
+    score(group, block_keys, block_values);
     weigh_block(group, key, count);
-    add(group, {value_rows, values.stride, count, row}, {next_keys, keys.stride, keys.bytes, next_count});
+    add(group, block_values, next_count > 0 ? next_keys : block_values);
     key += count;
   }
+}
+
+/// Sums over bfloat16 values lie in split order until here.
+void end_rows(const RowGroup& group) {
+  if (group.view->value_dtype != DType::kBFloat16) return;
+  for (int r = 0; r < group.rows; ++r)
+    join_pairs(group.sums + r * group.sums_stride, group.view->params->value_dim);
 }
 
 /// Leaves the rows' unnormalised sums and stats for the reduction.
@@ -137,9 +148,8 @@ void write_partials(const RowGroup& group, int64_t split) {
   const AttentionView& view = *group.view;
   const int64_t value_dim = view.params->value_dim;
   for (int r = 0; r < group.rows; ++r) {
-    const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
-    const int64_t slot = contiguous_index(view, row) * view.params->splits + split;
     restore_packed_sums(group, group.sums + r * group.sums_stride);
+    const int64_t slot = contiguous_index(view, group.query_rows[r]) * view.params->splits + split;
     view.partial_stats[2 * slot] = group.maxima[r];
     view.partial_stats[2 * slot + 1] = group.totals[r];
     if (group.totals[r] != 0.0f) {
@@ -150,9 +160,9 @@ void write_partials(const RowGroup& group, int64_t split) {
 
 void write_rows(const RowGroup& group) {
   for (int r = 0; r < group.rows; ++r) {
-    const QueryRow row = query_row_of(*group.view, group.sequence, group.kv_head, r);
     restore_packed_sums(group, group.sums + r * group.sums_stride);
-    write_row(*group.view, row, group.sums + r * group.sums_stride, {group.maxima[r], group.totals[r]});
+    write_row(*group.view, group.query_rows[r], group.sums + r * group.sums_stride,
+              {group.maxima[r], group.totals[r]});
   }
 }
 
@@ -176,6 +186,7 @@ void flash_attn_vec(const Launch& launch, uint64_t begin, uint64_t end, Scratch&
     group.sequence = sequence_of(view, at.z);
     begin_rows(group);
     attend_keys(group, keys_of_split(*view.params, group.sequence, at.x));
+    end_rows(group);
     if (view.partial_out != nullptr) {
       write_partials(group, at.x);
     } else {

@@ -54,37 +54,32 @@ void add_values(const RowGroup& group, const StoredRows& values, int dim) {
 }
 
 template <int kBits>
-void score_packed_block(const RowGroup& group, const StoredRows& keys, Prefetch /*ahead*/) {
+void score_packed_block(const RowGroup& group, const StoredRows& keys, const StoredRows& /*ahead*/) {
   const int dim = group.view->params->head_dim;
-  switch (codes_per_lane(kBits, dim)) {
-    case 1:
-      score_keys<kBits, possible_parts(kBits, 1)>(group, keys, dim);
-      break;
+  switch (codes_per_lane(dim)) {
     case 2:
-      score_keys<kBits, possible_parts(kBits, 2)>(group, keys, dim);
+      score_keys<kBits, possible_parts(2)>(group, keys, dim);
       break;
     case 4:
-      score_keys<kBits, possible_parts(kBits, 4)>(group, keys, dim);
+      score_keys<kBits, possible_parts(4)>(group, keys, dim);
       break;
     default:
-      score_keys<kBits, possible_parts(kBits, 8)>(group, keys, dim);
+      score_keys<kBits, possible_parts(8)>(group, keys, dim);
   }
   apply_norms(group, group.view->packed_key, 1.0f, keys);
 }
 
 template <int kBits>
-void add_packed_block(const RowGroup& group, const StoredRows& values, Prefetch /*ahead*/) {
+void add_packed_block(const RowGroup& group, const StoredRows& values, const StoredRows& /*ahead*/) {
   const int dim = group.view->params->value_dim;
   apply_norms(group, group.view->packed_value, rotation_factor(dim), values);
-  switch (codes_per_lane(kBits, dim)) {
-    case 1:
-      return add_values<kBits, possible_parts(kBits, 1)>(group, values, dim);
+  switch (codes_per_lane(dim)) {
     case 2:
-      return add_values<kBits, possible_parts(kBits, 2)>(group, values, dim);
+      return add_values<kBits, possible_parts(2)>(group, values, dim);
     case 4:
-      return add_values<kBits, possible_parts(kBits, 4)>(group, values, dim);
+      return add_values<kBits, possible_parts(4)>(group, values, dim);
     default:
-      return add_values<kBits, possible_parts(kBits, 8)>(group, values, dim);
+      return add_values<kBits, possible_parts(8)>(group, values, dim);
   }
 }
 

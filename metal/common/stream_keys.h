@@ -1,0 +1,191 @@
+// The inner loop of all attention kernels: keys and values stream past query rows that stay in registers.
+//
+// A simdgroup keeps queries, scores and output of 8 * ROW_BLOCKS rows in 8x8 matrices and streams keys and
+// values from device memory straight into the other operand. Which key and which dim an element of a matrix
+// stands for is free as long as both operands agree: each lane reads 16 neighbouring bytes, and the queries
+// are laid out to match.
+#pragma once
+
+#include "common/scores.h"
+#include "common/softmax.h"
+#include "common/team.h"
+
+/// State of a simdgroup; matrices [row block][column block], stats one for each row block.
+template <int ROW_BLOCKS>
+struct RowState {
+  simdgroup_float8x8 query[METALHEAD_MATRICES];
+  simdgroup_float8x8 sums[METALHEAD_MATRICES];
+  ScoredRow rows[ROW_BLOCKS];
+  RowStats stats[ROW_BLOCKS];  ///< maximum of the row; sum of this lane's columns alone
+};
+
+/// Scores of a step: [row block][tile of 8 keys].
+struct StepScores {
+  simdgroup_float8x8 tiles[METALHEAD_SCORE_MATRICES];
+};
+
+/// Adds q.k over the team column's dims for the keys [first, first + 8 * tiles).
+template <int ROW_BLOCKS, typename Keys>
+METAL_FUNC void multiply_keys(thread RowState<ROW_BLOCKS>& state, thread StepScores& scores,
+                              thread const Keys& keys, thread const Team& team,
+                              thread const Sequence& sequence, int first, int end) {
+  const int tiles = METALHEAD_SCORE_MATRICES / ROW_BLOCKS, blocks = METALHEAD_MATRICES / ROW_BLOCKS;
+  const int runs = blocks / Keys::kCount;
+  METALHEAD_UNROLL for (int tile = 0; tile < tiles; ++tile) {
+    const int key = first + 8 * tile + matrix_column(team.lane);
+    const int row_a = physical_row(sequence, key), row_b = physical_row(sequence, key + 1);
+    METALHEAD_UNROLL for (int run = 0; run < runs; ++run) {
+      if (run * 8 * keys.count() >= team.key_width) continue;
+      const int dim = team.column * team.key_width + (8 * run + matrix_row(team.lane)) * keys.count();
+      typename Keys::Run a, b;
+      keys.load(a, row_a, dim, key < end);
+      keys.load(b, row_b, dim, key + 1 < end);
+      METALHEAD_UNROLL for (int t = 0; t < Keys::kCount / 2; ++t) {
+        if (2 * t >= keys.count()) continue;
+        const vec<typename Keys::Element, 2> x = keys.pair(a, t), y = keys.pair(b, t);
+        simdgroup_matrix<typename Keys::Element, 8, 8> even, odd;
+        even.thread_elements()[0] = x[0];
+        even.thread_elements()[1] = y[0];
+        odd.thread_elements()[0] = x[1];
+        odd.thread_elements()[1] = y[1];
+        METALHEAD_UNROLL for (int b8 = 0; b8 < ROW_BLOCKS; ++b8) {
+          const int at = b8 * blocks + run * Keys::kCount + 2 * t;
+          thread simdgroup_float8x8& score = scores.tiles[b8 * tiles + tile];
+          simdgroup_multiply_accumulate(score, state.query[at], even, score);
+          simdgroup_multiply_accumulate(score, state.query[at + 1], odd, score);
+        }
+      }
+    }
+  }
+}
+
+/// Adds weights times values of the same keys to the output columns of the team column.
+template <int ROW_BLOCKS, typename Values>
+METAL_FUNC void multiply_values(thread RowState<ROW_BLOCKS>& state, thread const StepScores& weights,
+                                thread const Values& values, thread const Team& team,
+                                thread const Sequence& sequence, int first, int end) {
+  const int tiles = METALHEAD_SCORE_MATRICES / ROW_BLOCKS, blocks = METALHEAD_MATRICES / ROW_BLOCKS;
+  const int runs = 2 * blocks / Values::kCount;
+  METALHEAD_UNROLL for (int tile = 0; tile < tiles; ++tile) {
+    const int key = first + 8 * tile + matrix_row(team.lane);
+    const int row = physical_row(sequence, key);
+    METALHEAD_UNROLL for (int run = 0; run < runs; ++run) {
+      if (run * 4 * values.count() >= team.value_width) continue;
+      const int dim =
+          team.column * team.value_width + (4 * run + matrix_column(team.lane) / 2) * values.count();
+      typename Values::Run a;
+      values.load(a, row, dim, key < end);
+      METALHEAD_UNROLL for (int t = 0; t < Values::kCount / 2; ++t) {
+        if (2 * t >= values.count()) continue;
+        const vec<typename Values::Element, 2> x = values.pair(a, t);
+        simdgroup_matrix<typename Values::Element, 8, 8> value;
+        value.thread_elements()[0] = x[0];
+        value.thread_elements()[1] = x[1];
+        METALHEAD_UNROLL for (int b8 = 0; b8 < ROW_BLOCKS; ++b8) {
+          thread simdgroup_float8x8& sum = state.sums[b8 * blocks + run * (Values::kCount / 2) + t];
+          simdgroup_multiply_accumulate(sum, weights.tiles[b8 * tiles + tile], value, sum);
+        }
+      }
+    }
+  }
+}
+
+/// Sums the scores that the columns of a team added up over their own dims; all of them get the same bits.
+METAL_FUNC void exchange_scores(thread StepScores& scores, thread const Team& team,
+                                threadgroup float* scratch) {
+  threadgroup float2* parts = (threadgroup float2*)scratch;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  METALHEAD_UNROLL for (int i = 0; i < METALHEAD_SCORE_MATRICES; ++i) {
+    thread auto& mine = scores.tiles[i].thread_elements();
+    parts[(team.simdgroup * METALHEAD_SCORE_MATRICES + i) * 32 + int(team.lane)] = float2(mine[0], mine[1]);
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  const int first = team.simdgroup - team.column;
+  METALHEAD_UNROLL for (int i = 0; i < METALHEAD_SCORE_MATRICES; ++i) {
+    float2 sum = float2(0.0f);
+    for (int c = 0; c < team.columns; ++c)
+      sum += parts[((first + c) * METALHEAD_SCORE_MATRICES + i) * 32 + int(team.lane)];
+    scores.tiles[i].thread_elements()[0] = sum.x;
+    scores.tiles[i].thread_elements()[1] = sum.y;
+  }
+}
+
+/// Turns raw scores into weights under the rows' new maxima; what was summed up before shrinks accordingly.
+template <int ROW_BLOCKS, typename Keys>
+METAL_FUNC void weigh(thread RowState<ROW_BLOCKS>& state, thread StepScores& scores,
+                      thread const ScoreModifiers& modifiers, constant AttentionParams& params,
+                      thread const Keys& keys, thread const Team& team, thread const Sequence& sequence,
+                      int first, int end) {
+  const int tiles = METALHEAD_SCORE_MATRICES / ROW_BLOCKS, blocks = METALHEAD_MATRICES / ROW_BLOCKS;
+  float norms[2 * METALHEAD_SCORE_MATRICES];
+  METALHEAD_UNROLL for (int i = 0; i < 2 * tiles; ++i) {
+    const int key = first + 8 * (i / 2) + matrix_column(team.lane) + i % 2;
+    norms[i] = Keys::kHasNorms && key < end ? keys.norm(physical_row(sequence, key)) : 1.0f;
+  }
+  METALHEAD_UNROLL for (int b8 = 0; b8 < ROW_BLOCKS; ++b8) {
+    thread RowStats& stats = state.stats[b8];
+    float top = stats.maximum;
+    METALHEAD_UNROLL for (int i = 0; i < 2 * tiles; ++i) {
+      const int key = first + 8 * (i / 2) + matrix_column(team.lane) + i % 2;
+      thread auto& elements = scores.tiles[b8 * tiles + i / 2].thread_elements();
+      const float score = finish_score(modifiers, params, state.rows[b8], elements[i % 2] * norms[i], key);
+      elements[i % 2] = score;
+      top = max(top, score);
+    }
+    top = row_max(top);
+    const float shrink = weight_of(stats.maximum, top);
+    stats.maximum = top;
+    stats.sum *= shrink;
+    METALHEAD_UNROLL for (int i = 0; i < 2 * tiles; ++i) {
+      thread auto& elements = scores.tiles[b8 * tiles + i / 2].thread_elements();
+      const float weight = weight_of(elements[i % 2], top);
+      elements[i % 2] = weight;
+      stats.sum += weight;
+    }
+    METALHEAD_UNROLL for (int i = 0; i < blocks; ++i) {
+      thread auto& elements = state.sums[b8 * blocks + i].thread_elements();
+      elements[0] *= shrink;
+      elements[1] *= shrink;
+    }
+  }
+}
+
+/// Values that carry a norm are multiplied through the weights: one product a key, not one a coordinate.
+template <int ROW_BLOCKS, typename Values>
+METAL_FUNC void apply_value_norms(thread StepScores& weights, thread const Values& values,
+                                  thread const Team& team, thread const Sequence& sequence, int first,
+                                  int end) {
+  const int tiles = METALHEAD_SCORE_MATRICES / ROW_BLOCKS;
+  METALHEAD_UNROLL for (int i = 0; i < 2 * tiles; ++i) {
+    const int key = first + 8 * (i / 2) + matrix_column(team.lane) + i % 2;
+    const float norm = key < end ? values.norm(physical_row(sequence, key)) : 0.0f;
+    METALHEAD_UNROLL for (int b8 = 0; b8 < ROW_BLOCKS; ++b8) {
+      thread auto& elements = weights.tiles[b8 * tiles + i / 2].thread_elements();
+      elements[i % 2] *= norm;
+    }
+  }
+}
+
+/// Streams the keys [range.begin, range.end) past the rows; `steps` is the same in the whole threadgroup.
+template <int ROW_BLOCKS, typename Keys, typename Values>
+METAL_FUNC void stream_keys(thread RowState<ROW_BLOCKS>& state, thread const ScoreModifiers& modifiers,
+                            constant AttentionParams& params, thread const Keys& keys,
+                            thread const Values& values, thread const Team& team,
+                            thread const Sequence& sequence, KeyRange range, int key_groups, int steps,
+                            threadgroup float* scratch) {
+  const int step_keys = 8 * METALHEAD_SCORE_MATRICES / ROW_BLOCKS;
+  for (int step = 0; step < steps; ++step) {
+    const int first = range.begin + (step * key_groups + team.key_group) * step_keys;
+    const bool has_keys = first < range.end;
+    StepScores scores;
+    METALHEAD_UNROLL for (int i = 0; i < METALHEAD_SCORE_MATRICES; ++i) {
+      scores.tiles[i] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
+    }
+    if (has_keys) multiply_keys(state, scores, keys, team, sequence, first, range.end);
+    if (team.columns > 1) exchange_scores(scores, team, scratch);
+    if (!has_keys) continue;
+    weigh(state, scores, modifiers, params, keys, team, sequence, first, range.end);
+    if (Values::kHasNorms) apply_value_norms<ROW_BLOCKS>(scores, values, team, sequence, first, range.end);
+    multiply_values(state, scores, values, team, sequence, first, range.end);
+  }
+}
