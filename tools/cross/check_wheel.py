@@ -1,4 +1,4 @@
-"""Checks a cross-built wheel: its tag, the extension's architecture and system, and every undefined symbol."""
+"""Checks a cross-built wheel: its tag, the extension's architecture and system, every undefined symbol."""
 
 from __future__ import annotations
 
