@@ -17,12 +17,14 @@ namespace metalhead::sim {
 namespace {
 
 // Volatile reads keep the compiler from making memcpy or memcmp of it, which ThreadSanitizer would see.
-__attribute__((disable_sanitizer_instrumentation)) void copy_unseen(std::byte* to, const std::byte* from, size_t size) {
+__attribute__((disable_sanitizer_instrumentation)) void copy_unseen(std::byte* to, const std::byte* from,
+                                                                    size_t size) {
   const volatile std::byte* source = from;
   for (size_t i = 0; i < size; ++i) to[i] = source[i];
 }
 
-__attribute__((disable_sanitizer_instrumentation)) bool differs_unseen(const std::byte* a, const std::byte* b) {
+__attribute__((disable_sanitizer_instrumentation)) bool differs_unseen(const std::byte* a,
+                                                                       const std::byte* b) {
   return *static_cast<const volatile std::byte*>(a) != *static_cast<const volatile std::byte*>(b);
 }
 

@@ -1,4 +1,5 @@
-// Under ThreadSanitizer: makes what a kernel wrote visible as writes of the queue's thread, so that host races show.
+// Under ThreadSanitizer: makes what a kernel wrote visible as writes of the queue's thread, so that host
+// races show.
 #pragma once
 
 #include <vector>

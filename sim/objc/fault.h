@@ -9,7 +9,7 @@ namespace metalhead::sim {
 /// What can be made to fail; each is one place where Metal itself may return nil or an error.
 enum class Fault {
   kDeviceAbsent,
-  kOldDevice,         ///< the device has no Apple7 features
+  kOldDevice,  ///< the device has no Apple7 features
   kQueue,
   kFence,
   kBufferAllocation,
@@ -18,9 +18,9 @@ enum class Fault {
   kLibrarySource,
   kFunction,
   kPipeline,
-  kCommandBuffer,     ///< no command buffer is handed out
+  kCommandBuffer,  ///< no command buffer is handed out
   kEncoder,
-  kExecution,         ///< a command buffer ends with an error
+  kExecution,  ///< a command buffer ends with an error
   kArchiveCreate,
   kArchiveSerialize,
   kResidencySet,

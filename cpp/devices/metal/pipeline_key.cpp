@@ -23,7 +23,8 @@ PipelineKey pipeline_key(const Launch& launch) {
     key.name += '_';
     key.name += name_of(dtype);
   }
-  key.name += head_dim_suffix(key.kernel, launch.constants[kConstantHeadDim], launch.constants[kConstantValueDim]);
+  key.name +=
+      head_dim_suffix(key.kernel, launch.constants[kConstantHeadDim], launch.constants[kConstantValueDim]);
   return key;
 }
 
@@ -45,7 +46,10 @@ std::optional<PipelineKey> key_from_line(const std::string& line) {
 }
 
 LaunchPattern::LaunchPattern(const Launch& launch)
-    : kernel(launch.kernel), dtypes(launch.dtypes), dtype_count(launch.dtype_count), constants(launch.constants) {}
+    : kernel(launch.kernel),
+      dtypes(launch.dtypes),
+      dtype_count(launch.dtype_count),
+      constants(launch.constants) {}
 
 bool LaunchPattern::matches(const Launch& launch) const {
   return kernel == launch.kernel && dtype_count == launch.dtype_count && dtypes == launch.dtypes &&

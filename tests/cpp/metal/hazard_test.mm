@@ -129,7 +129,8 @@ TEST(SharedHazardTest, waiting_for_a_fence_after_updating_it_is_reported) {
   @autoreleasepool {
     id<MTLDevice> device = MTLCreateSystemDefaultDevice();
     id<MTLCommandBuffer> command_buffer = [[device newCommandQueue] commandBuffer];
-    id<MTLComputeCommandEncoder> encoder = [command_buffer computeCommandEncoderWithDispatchType:MTLDispatchTypeSerial];
+    id<MTLComputeCommandEncoder> encoder =
+        [command_buffer computeCommandEncoderWithDispatchType:MTLDispatchTypeSerial];
     id<MTLFence> fence = [device newFence];
     [encoder updateFence:fence];
     [encoder waitForFence:fence];
@@ -143,7 +144,8 @@ using BackendHazardTest = MetalTest;
 
 TEST_F(BackendHazardTest, the_trackers_barriers_are_enough) {
   MisuseRecorder recorder;
-  Tensor values = make_vector(device(), 100), other = make_vector(device(), 100), one = make_vector(device(), 100);
+  Tensor values = make_vector(device(), 100), other = make_vector(device(), 100),
+         one = make_vector(device(), 100);
   fill(values, 0, 1);
   fill(one, 1, 0);
   for (int i = 0; i < 120; ++i) {

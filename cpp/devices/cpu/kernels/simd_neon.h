@@ -148,7 +148,11 @@ METALHEAD_INLINE I32 shift_left(I32 x) {
 /// Logical: zeros come in from the left.
 template <int kBits>
 METALHEAD_INLINE I32 shift_right(I32 x) {
-  return {vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(x.v), kBits))};
+  // The instruction takes 1 to 32 only.
+  if constexpr (kBits == 0)
+    return x;
+  else
+    return {vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(x.v), kBits))};
 }
 METALHEAD_INLINE F32 as_float(I32 x) { return {vreinterpretq_f32_s32(x.v)}; }
 METALHEAD_INLINE I32 as_int(F32 x) { return {vreinterpretq_s32_f32(x.v)}; }
