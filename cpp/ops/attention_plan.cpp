@@ -29,7 +29,8 @@ int64_t choose_splits(const DeviceLimits& limits, const AttentionSizes& sizes) {
 constexpr int64_t kGroupsPerUnit = 4;
 constexpr int64_t kLeastPrefillRows = 60;
 
-/// As many rows as the device likes to share a tile of keys, halved until every compute unit has enough groups.
+/// As many rows as the device likes to share a tile of keys, halved until every compute unit has enough
+/// groups.
 int64_t prefill_rows(const DeviceLimits& limits, const AttentionSizes& sizes) {
   const int64_t all = sizes.query_heads / sizes.kv_heads * sizes.query_length;
   int64_t rows = limits.prefill_query_rows;

@@ -10,8 +10,10 @@
 
 namespace metalhead::metal {
 
-static_assert(static_cast<int>(DType::kFloat32) == kTypeFloat32 && static_cast<int>(DType::kFloat16) == kTypeFloat16 &&
-              static_cast<int>(DType::kBFloat16) == kTypeBFloat16 && static_cast<int>(DType::kUInt8) == kTypeUInt8);
+static_assert(static_cast<int>(DType::kFloat32) == kTypeFloat32 &&
+              static_cast<int>(DType::kFloat16) == kTypeFloat16 &&
+              static_cast<int>(DType::kBFloat16) == kTypeBFloat16 &&
+              static_cast<int>(DType::kUInt8) == kTypeUInt8);
 
 PipelineKey pipeline_key(const Launch& launch) {
   PipelineKey key{launch.kernel, launch.kernel, launch.constants};

@@ -4,9 +4,9 @@
 #include "devices/metal/completion.h"
 #include "devices/metal/gpu_cores.h"
 #include "devices/metal/head_dim_variants.h"
-#include "params/function_constants.h"
 #include "devices/metal/pipeline_key.h"
 #include "metal_fixture.h"
+#include "params/function_constants.h"
 
 namespace metalhead::metal_test {
 namespace {
