@@ -149,7 +149,7 @@ def test_ring_truncates_only_to_what_it_holds(device: str) -> None:
 def test_truncate_each_sequence_by_itself(device: str) -> None:
     cache, model = make(device)
     feed(cache, model, 8, counts=[8, 3])
-    cache.truncate([5, 3])
+    cache.truncate(np.array([5, 3], np.uint64))
     assert cache.lengths.tolist() == [5, 3]
     cache.truncate(4)
     assert cache.lengths.tolist() == [4, 3]
@@ -509,7 +509,8 @@ def test_truncate_and_reorder_say_what_is_wrong() -> None:
         ({"keep_last": 13, "k": "tq4", "v": "tq4"}, ValueError, "may not pass capacity 12, got 0 and 13"),
         ({"k": "tq4", "head_dim": 48}, ValueError, "head_dim"),
         ({"v": "tq4", "value_dim": 16}, ValueError, "head_dim"),
-        ({"k": "tq4", "search": 2}, ValueError, "search"),
+        ({"search": 2}, ValueError, "KVCache: search must be 1, 5 or 17, got 2"),
+        ({"seed": 2**64}, ValueError, "KVCache: seed must be below 2\\^64"),
         ({"seed": -1}, ValueError, "KVCache: seed must be at least 0, got -1"),
     ],
 )
