@@ -189,7 +189,8 @@ class KVCache:
         Parameters
         ----------
         q : array ``[batch, query_heads, Lq, head_dim]``
-            Its rows stand at the last ``Lq`` positions of each sequence.
+            Its rows stand at the last ``Lq`` positions of each sequence; a row before the start of a shorter
+            sequence gives zeros.
         window_size : int or (left, right), optional
             As in `metalhead.sdpa`; a sliding cache has its own and takes no other.
         mask : array, optional
@@ -264,7 +265,7 @@ class KVCache:
         limit = before if lengths.ndim else self.length
         if (lengths < 0).any() or (lengths > limit).any():
             raise ValueError(f"truncate: length must be from 0 to {limit}, got {length}")
-        ends: list[int] = np.minimum(before, lengths).tolist()
+        ends: list[int] = np.minimum(before, lengths.astype(np.int64)).tolist()
         window = self._config.sliding_window
         if window is not None:
             needed = [

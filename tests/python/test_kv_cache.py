@@ -149,7 +149,7 @@ def test_ring_truncates_only_to_what_it_holds(device: str) -> None:
 def test_truncate_each_sequence_by_itself(device: str) -> None:
     cache, model = make(device)
     feed(cache, model, 8, counts=[8, 3])
-    cache.truncate([5, 3])
+    cache.truncate(np.array([5, 3], np.uint64))
     assert cache.lengths.tolist() == [5, 3]
     cache.truncate(4)
     assert cache.lengths.tolist() == [4, 3]

@@ -226,7 +226,8 @@ def test_truncate_and_reorder_say_what_is_wrong() -> None:
         ({"keep_last": 13, "k": "tq4", "v": "tq4"}, ValueError, "may not pass capacity 12, got 0 and 13"),
         ({"k": "tq4", "head_dim": 48}, ValueError, "head_dim"),
         ({"v": "tq4", "value_dim": 16}, ValueError, "head_dim"),
-        ({"k": "tq4", "search": 2}, ValueError, "search"),
+        ({"search": 2}, ValueError, "KVCache: search must be 1, 5 or 17, got 2"),
+        ({"seed": 2**64}, ValueError, "KVCache: seed must be below 2\\^64"),
         ({"seed": -1}, ValueError, "KVCache: seed must be at least 0, got -1"),
     ],
 )
