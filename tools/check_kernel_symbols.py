@@ -17,8 +17,9 @@ import sys
 # Symbols that belong to one instruction set, and what the compiler adds for itself.
 _OWN = re.compile(r"\bmetalhead::cpu::isa_\w+::")
 _HARMLESS = re.compile(r"^(DW\.ref\.|__odr_asan|\.L|_GLOBAL__|asan\.|__asan|__ubsan|GCC_except_table)")
-# Types that nm prints for definitions which other objects can see: T, W, V, D, B, R, u and so on.
-_DEFINED = set("TWVDBRSGuCi")
+# Types that nm prints for definitions which other objects can see: T, W, V, D, B, R and so on. Not u: inline
+# constants are the same bytes in every copy.
+_DEFINED = set("TWVDBRSGCi")
 
 
 def foreign_symbols(path: str) -> list[str]:
