@@ -11,7 +11,7 @@ find_program(CMAKE_AR NAMES llvm-ar-19 REQUIRED)
 find_program(CMAKE_RANLIB NAMES llvm-ranlib-19 REQUIRED)
 find_program(CMAKE_STRIP NAMES llvm-strip-19 REQUIRED)
 find_program(CMAKE_INSTALL_NAME_TOOL NAMES llvm-install-name-tool-19 REQUIRED)
-set(CMAKE_CXX_FLAGS_INIT "-isystem ${CMAKE_CURRENT_LIST_DIR}/../../sim/objc/include")
+set(CMAKE_CXX_FLAGS_INIT "-isystem ${CMAKE_CURRENT_LIST_DIR}/../../sim/objc/include -isystem ${CMAKE_CURRENT_LIST_DIR}/include")
 # The symbols of Python come from the interpreter; every undefined one is checked against a list afterwards.
 set(METALHEAD_STUBS ${CMAKE_CURRENT_LIST_DIR}/sdk)
 set(CMAKE_MODULE_LINKER_FLAGS_INIT
