@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUILD_TESTS := build/tests
 
-.PHONY: demo test bench bench-quick lint format stubs install clean test-metal
+.PHONY: demo test bench-calls lint format stubs install clean test-metal
 
 demo: install
 	@$(BIN)/python examples/tinylm/demo.py $(DEMO_ARGUMENTS)
@@ -38,6 +38,15 @@ cpp-tests: $(VENV)/.requirements
 	@PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B $(BUILD_TESTS) -G Ninja -DMETALHEAD_BUILD_TESTS=ON -DMETALHEAD_BUILD_PYTHON=OFF \
 	  > $(BUILD_TESTS).log 2>&1 || { cat $(BUILD_TESTS).log; exit 1; }
 	@$(BIN)/ninja -C $(BUILD_TESTS) --quiet
+
+bench-calls: install
+	@PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/benchmarks -G Ninja -DMETALHEAD_BUILD_BENCHMARKS=ON \
+	  -DPython_EXECUTABLE="$(abspath $(BIN))/python" > build/benchmarks.log 2>&1 || { cat build/benchmarks.log; exit 1; }
+	@$(BIN)/ninja -C build/benchmarks --quiet call_floor
+	@$(BIN)/python benchmarks/call_overhead.py build/benchmarks/benchmarks
+
+test-metal: install
+	@MTL_DEBUG_LAYER=1 MTL_SHADER_VALIDATION=1 $(BIN)/python -m pytest -q tests/python --device metal
 
 stubs: install
 	@$(BIN)/python tools/make_stubs.py

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes metal/common/codebooks.h: the Lloyd-Max levels of N(0, 1) for 2 to 6 bits.
 
-An optimal quantiser has every level at the mean of its cell and every boundary midway between two levels. Lloyd's
-iteration converges to that far too slowly above 4 bits, so the equations are solved by Newton's method.
+An optimal quantiser has every level at the mean of its cell and every boundary midway between two levels.
+Lloyd's iteration converges to that far too slowly above 4 bits, so Newton's method solves the equations.
 
     tools/make_codebooks.py            write the header
     tools/make_codebooks.py --check    compare it with what would be written
@@ -14,6 +14,7 @@ import argparse
 import math
 import struct
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 HEADER = Path(__file__).resolve().parent.parent / "metal" / "common" / "codebooks.h"
@@ -33,8 +34,8 @@ def tail(x: float) -> float:
 
 def cells(levels: list[float]) -> tuple[list[float], list[float], list[float]]:
     """Boundaries (0, midpoints, infinity), their densities, and the mass of each positive cell."""
-    boundaries = [0.0, *((a + b) / 2 for a, b in zip(levels, levels[1:], strict=False)), math.inf]
-    masses = [tail(a) - tail(b) for a, b in zip(boundaries, boundaries[1:], strict=False)]
+    boundaries = [0.0, *((a + b) / 2 for a, b in pairwise(levels)), math.inf]
+    masses = [tail(a) - tail(b) for a, b in pairwise(boundaries)]
     return boundaries, [density(t) if math.isfinite(t) else 0.0 for t in boundaries], masses
 
 
@@ -121,17 +122,18 @@ def header_text() -> str:
         "// Levels and decision boundaries of the TurboQuant codec: the optimal quantisers of N(0, 1).\n"
         "// Written by tools/make_codebooks.py: change that, not this.\n"
         "#pragma once\n\n"
+        "// clang-format off\n"
         "#ifdef __METAL_VERSION__\n"
         "#define METALHEAD_TABLE constant\n"
         "#else\n"
         "#define METALHEAD_TABLE inline constexpr\n"
         "#endif\n"
-        "\n// kLevelsB: the 2^B levels, ascending. kBoundariesB: the 2^B - 1 boundaries, midway between neighbours.\n"
+        "\n// kLevelsB: the 2^B levels, ascending. kBoundariesB: the 2^B - 1 boundaries between them.\n"
         "// Both are symmetric: the middle boundary is 0, and the positive halves start at index 2^(B - 1).\n"
     ]
     for bits in BITS:
         levels = positive_levels(bits)
-        boundaries = [(a + b) / 2 for a, b in zip(levels, levels[1:], strict=False)]
+        boundaries = [(a + b) / 2 for a, b in pairwise(levels)]
         parts.append(f"\n// {bits} bits: mean squared error {mean_squared_error(levels):.6g}.\n")
         parts.append(array(f"kLevels{bits}", mirrored(levels, [])))
         parts.append(array(f"kBoundaries{bits}", mirrored(boundaries, [0.0])))

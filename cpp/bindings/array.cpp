@@ -197,7 +197,8 @@ Array empty(nb::handle shape, nb::handle dtype, nb::handle device) {
 
 /// A NumPy view of a foreign array in CPU memory, bfloat16 included.
 nb::object numpy_from_dlpack(nb::handle object) {
-  const Operand operand = Operand::input("asarray", "x", object, device("cpu"));
+  Operand operand = Operand::input("asarray", "x", object);
+  operand.prepare(device("cpu"));
   return numpy_view(operand.tensor(), object);
 }
 

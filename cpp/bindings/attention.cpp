@@ -45,22 +45,35 @@ WindowSize read_window(const char* op, nb::handle object) {
 
 /// Every array of one call, kept alive until the call has finished; only those given are constructed.
 struct Operands {
-  std::array<std::optional<Operand>, 8> inputs;
+  struct Input {
+    Operand operand;
+    Tensor* tensor;  ///< where the op's arguments keep it
+  };
+  std::array<std::optional<Input>, 8> inputs;
   size_t count = 0;
   nb::object kv_lengths, ring_starts;
-  bool needs_wait = false;
 
-  void read(Tensor& tensor, const char* op, const char* name, nb::handle object, Device& device) {
-    const Operand& operand = inputs[count++].emplace(Operand::input(op, name, object, device));
-    tensor = operand.tensor();
-    needs_wait = needs_wait || operand.needs_wait();
+  void read(Tensor& tensor, const char* op, const char* name, nb::handle object) {
+    tensor = inputs[count++].emplace(Input{Operand::input(op, name, object), &tensor}).operand.tensor();
+  }
+
+  /// Returns true if the host must wait for the device before the call returns.
+  bool prepare(Device& device) {
+    bool wait = false;
+    for (size_t i = 0; i < count; ++i) {
+      Input& input = *inputs[i];
+      input.operand.prepare(device);
+      *input.tensor = input.operand.tensor();
+      wait = wait || input.operand.needs_wait();
+    }
+    return wait;
   }
 };
 
 void read_scalars(AttentionArguments& a, const AttentionKeywords& k) {
   if (given(k.scale)) a.scale = float_argument(a.op, "scale", k.scale);
-  if (given(k.causal)) a.causal = bool_argument(a.op, "causal", k.causal);
-  if (given(k.softcap)) a.softcap = float_argument(a.op, "softcap", k.softcap);
+  if (k.causal.is_valid()) a.causal = bool_argument(a.op, "causal", k.causal);
+  if (k.softcap.is_valid()) a.softcap = float_argument(a.op, "softcap", k.softcap);
   a.window = read_window(a.op, k.window_size);
   if (given(k.splits)) {
     a.splits = int_argument(a.op, "splits", k.splits);
@@ -69,24 +82,23 @@ void read_scalars(AttentionArguments& a, const AttentionKeywords& k) {
 }
 
 void read_operands(AttentionArguments& a, Operands& o, nb::handle query, const CacheSide& key,
-                   const CacheSide& value, const AttentionKeywords& k, Device& device) {
-  o.read(a.query, a.op, "q", query, device);
-  o.read(a.key, a.op, "k", key.array, device);
-  o.read(a.value, a.op, "v", value.array, device);
+                   const CacheSide& value, const AttentionKeywords& k) {
+  o.read(a.query, a.op, "q", query);
+  o.read(a.key, a.op, "k", key.array);
+  o.read(a.value, a.op, "v", value.array);
   a.key_format = key.format;
   a.value_format = value.format;
-  if (given(key.norms)) o.read(a.key_norms, a.op, "k's norms", key.norms, device);
-  if (given(value.norms)) o.read(a.value_norms, a.op, "v's norms", value.norms, device);
-  if (given(k.mask)) o.read(a.mask, a.op, "mask", k.mask, device);
+  if (given(key.norms)) o.read(a.key_norms, a.op, "k's norms", key.norms);
+  if (given(value.norms)) o.read(a.value_norms, a.op, "v's norms", value.norms);
+  if (given(k.mask)) o.read(a.mask, a.op, "mask", k.mask);
   if (given(k.alibi_slopes)) {
-    o.read(a.alibi_slopes, a.op, "alibi_slopes", float32_vector(a.op, "alibi_slopes", k.alibi_slopes),
-           device);
+    o.read(a.alibi_slopes, a.op, "alibi_slopes", float32_vector(a.op, "alibi_slopes", k.alibi_slopes));
   }
   if (given(k.sinks)) {
-    o.read(a.sinks, a.op, "sinks", float32_vector(a.op, "sinks", k.sinks), device);
+    o.read(a.sinks, a.op, "sinks", float32_vector(a.op, "sinks", k.sinks));
   }
   if (given(k.kv_lengths)) a.kv_lengths = int32_vector(a.op, "kv_lengths", k.kv_lengths, o.kv_lengths);
-  if (given(k.ring_start)) {
+  if (k.ring_start.is_valid()) {
     if (PyIndex_Check(k.ring_start.ptr()) && !nb::hasattr(k.ring_start, "__len__")) {
       a.ring_start = int_argument(a.op, "ring_start", k.ring_start);
     } else {
@@ -121,19 +133,24 @@ nb::object attend(const char* op, nb::handle query, const CacheSide& key, const 
   a.op = op;
   a.max_query_length = max_query_length;
   a.rotated = rotated;
-  const bool return_lse = given(k.return_lse) && bool_argument(op, "return_lse", k.return_lse);
+  const bool return_lse = k.return_lse.is_valid() && bool_argument(op, "return_lse", k.return_lse);
   read_scalars(a, k);
   Operands operands;
-  read_operands(a, operands, query, key, value, k, device);
+  read_operands(a, operands, query, key, value, k);
   const AttentionResultShape shape = check_attention(a);
 
-  Operand out = given(k.out) ? Operand::output(op, k.out, device)
-                             : Operand::result(kind, {shape.shape.data(), static_cast<size_t>(shape.rank)},
-                                               a.query.dtype, device);
+  const bool in_place = given(k.out);
+  Operand out = in_place ? Operand::output(op, k.out)
+                         : Operand::result(kind, {shape.shape.data(), static_cast<size_t>(shape.rank)},
+                                           a.query.dtype, device);
   a.out = out.tensor();
-  if (given(k.out)) check_attention_out(a, shape);
+  if (in_place) {
+    check_attention_out(a, shape);
+    out.prepare_output(device);
+    a.out = out.tensor();
+  }
   std::optional<Operand> lse;
-  bool wait = operands.needs_wait || out.needs_wait();
+  bool wait = operands.prepare(device) || out.needs_wait();
   if (return_lse) {
     a.lse = lse.emplace(Operand::result(kind, lse_shape(shape), DType::kFloat32, device)).tensor();
     wait = wait || lse->needs_wait();
@@ -203,27 +220,32 @@ nb::object merge_attention(nb::handle outs, nb::handle lses, nb::handle out, nb:
 
   std::vector<Operand> operands;
   std::vector<AttentionPart> parts;
-  bool wait = false;
   for (size_t i = 0; i < out_parts.size(); ++i) {
-    operands.push_back(Operand::input(kOp, "outs", out_parts[i], device));
-    operands.push_back(Operand::contiguous_input(kOp, "lses", lse_parts[i], device));
-    wait = wait || operands[2 * i].needs_wait() || operands[2 * i + 1].needs_wait();
+    operands.push_back(Operand::input(kOp, "outs", out_parts[i]));
+    operands.push_back(Operand::input(kOp, "lses", lse_parts[i]));
     parts.push_back({operands[2 * i].tensor(), operands[2 * i + 1].tensor()});
   }
   check_merge_attention(parts);
-  const Tensor& like = parts[0].out;
+  const Tensor like = parts[0].out;
   const std::span<const int64_t> shape = std::span(like.shape).first(static_cast<size_t>(like.rank));
   Operand result;
   if (given(out)) {
-    result = Operand::output(kOp, out, device);
+    result = Operand::output(kOp, out);
     check_merge_attention_out(parts, result.tensor());
+    result.prepare_output(device);
   } else {
     result = Operand::result(kind, shape, like.dtype, device);
   }
   Operand lse;
-  const bool return_lses = given(return_lse) && bool_argument(kOp, "return_lse", return_lse);
+  const bool return_lses = bool_argument(kOp, "return_lse", return_lse);
   if (return_lses) lse = Operand::result(kind, shape.first(shape.size() - 1), DType::kFloat32, device);
-  wait = wait || result.needs_wait() || lse.needs_wait();
+  bool wait = result.needs_wait() || lse.needs_wait();
+  for (size_t i = 0; i < parts.size(); ++i) {
+    operands[2 * i].prepare(device);
+    operands[2 * i + 1].prepare(device, true);
+    wait = wait || operands[2 * i].needs_wait() || operands[2 * i + 1].needs_wait();
+    parts[i] = {operands[2 * i].tensor(), operands[2 * i + 1].tensor()};
+  }
   run_without_gil(static_cast<uint64_t>(like.element_count()) * parts.size(), [&] {
     run_merge_attention(device, parts, result.tensor(), lse.tensor());
     if (wait) device.wait();

@@ -91,13 +91,12 @@ NumpyLayout describe_numpy(nb::handle object, Tensor& tensor) {
   if (!dtype_of(PyArray_TYPE(array), tensor.dtype)) return NumpyLayout::kWrongDtype;
   const int rank = PyArray_NDIM(array);
   if (rank > kMaxRank) throw ValueError(concat("arrays may have at most ", kMaxRank, " axes, got ", rank));
-  if (!PyArray_ISALIGNED(array) || !PyArray_ISNOTSWAPPED(array)) return NumpyLayout::kNeedsCopy;
   const npy_intp* shape = PyArray_DIMS(array);
   const npy_intp* strides = PyArray_STRIDES(array);
   const int64_t item = size_of(tensor.dtype);
   tensor.rank = rank;
   bool empty = false;
-  bool usable = true;
+  bool usable = PyArray_ISALIGNED(array) && PyArray_ISNOTSWAPPED(array);
   for (int i = 0; i < rank; ++i) {
     const size_t axis = static_cast<size_t>(i);
     const bool stepped = shape[i] > 1;
@@ -106,15 +105,14 @@ NumpyLayout describe_numpy(nb::handle object, Tensor& tensor) {
     tensor.shape[axis] = shape[i];
     tensor.strides[axis] = stepped ? strides[i] / item : 0;
   }
-  if (empty) {
-    set_contiguous_strides(tensor);  // NumPy's own strides of an empty array mean nothing
-  } else if (!usable) {
-    return NumpyLayout::kNeedsCopy;
+  const size_t last = rank > 0 ? static_cast<size_t>(rank - 1) : 0;
+  usable = usable && (rank == 0 || tensor.shape[last] <= 1 || tensor.strides[last] == 1);
+  if (empty || !usable) {
+    set_contiguous_strides(tensor);  // NumPy's own strides mean nothing in an empty array, or not to us
   } else if (rank > 0) {
-    const size_t last = static_cast<size_t>(rank - 1);
-    if (tensor.shape[last] > 1 && tensor.strides[last] != 1) return NumpyLayout::kNeedsCopy;
     tensor.strides[last] = 1;
   }
+  if (!empty && !usable) return NumpyLayout::kNeedsCopy;
   tensor.buffer.contents = PyArray_DATA(array);
   tensor.buffer.size = tensor.span_bytes();
   tensor.byte_offset = 0;

@@ -70,12 +70,9 @@ Device& device_of_call(const char* op, nb::handle device, std::span<const nb::ha
 void Operand::describe(const char* op, const char* name, nb::handle object) {
   owner_ = nb::borrow(object);
   if (is_numpy(object)) {
-    NumpyLayout layout = describe_numpy(object, tensor_);
-    if (layout == NumpyLayout::kNeedsCopy) {
-      owner_ = numpy_copy(object);
-      layout = describe_numpy(owner_, tensor_);
-    }
-    if (layout != NumpyLayout::kUsable) throw_wrong_dtype(op, name, numpy_dtype_text(object));
+    const NumpyLayout layout = describe_numpy(object, tensor_);
+    if (layout == NumpyLayout::kWrongDtype) throw_wrong_dtype(op, name, numpy_dtype_text(object));
+    needs_numpy_copy_ = layout == NumpyLayout::kNeedsCopy;
     return;
   }
   if (nb::isinstance<Array>(object)) {
@@ -106,20 +103,16 @@ void Operand::describe(const char* op, const char* name, nb::handle object) {
   owner_ = nb::cast(foreign);
 }
 
-void Operand::stage_input(Device& device) {
+void Operand::use_host_memory(Device& device) {
   needs_wait_ = true;
-  if (!last_axis_is_contiguous(tensor_)) {
+  const Buffer wrapped = device.wrap(tensor_.data(), tensor_.span_bytes());
+  if (wrapped.contents == nullptr) {
     copy_to_pool(device);
     return;
   }
-  const Buffer wrapped = device.wrap(tensor_.data(), tensor_.span_bytes());
-  if (wrapped.contents != nullptr) {
-    tensor_.buffer = wrapped;
-    tensor_.byte_offset = 0;
-    staged_ = ScratchBuffer::adopt(device, wrapped);
-    return;
-  }
-  copy_to_pool(device);
+  tensor_.buffer = wrapped;
+  tensor_.byte_offset = 0;
+  staged_ = ScratchBuffer::adopt(device, wrapped);
 }
 
 void Operand::copy_to_pool(Device& device) {
@@ -129,35 +122,37 @@ void Operand::copy_to_pool(Device& device) {
   tensor_ = copy;
 }
 
-void Operand::stage_output(Device& device) {
+void Operand::prepare_output(Device& device) {
+  if (array_ || device.reads_host_memory() || tensor_.element_count() == 0) return;
   needs_wait_ = true;
   host_ = tensor_;
   staged_ = ScratchBuffer(device, static_cast<uint64_t>(tensor_.element_count()) * size_of(tensor_.dtype));
   tensor_ = compact(host_, staged_.get());
 }
 
-Operand Operand::input(const char* op, const char* name, nb::handle object, Device& device) {
+Operand Operand::input(const char* op, const char* name, nb::handle object) {
   Operand operand;
   operand.describe(op, name, object);
-  if (!last_axis_is_contiguous(operand.tensor_) && (operand.array_ || device.reads_host_memory())) {
-    if (operand.array_) device.wait();
-    operand.copy_to_pool(device);
-  } else if (!operand.array_ && !device.reads_host_memory() && operand.tensor_.element_count() > 0) {
-    operand.stage_input(device);
-  }
   return operand;
 }
 
-Operand Operand::contiguous_input(const char* op, const char* name, nb::handle object, Device& device) {
-  Operand operand = input(op, name, object, device);
-  if (!operand.tensor_.is_contiguous()) {
-    if (operand.array_) device.wait();
-    operand.copy_to_pool(device);
+void Operand::prepare(Device& device, bool contiguous) {
+  if (needs_numpy_copy_) {
+    owner_ = numpy_copy(owner_);
+    describe_numpy(owner_, tensor_);
   }
-  return operand;
+  if (tensor_.element_count() == 0) return;
+  const bool has_gaps = contiguous ? !tensor_.is_contiguous() : !last_axis_is_contiguous(tensor_);
+  if (!array_ && !device.reads_host_memory() && !has_gaps) {
+    use_host_memory(device);
+  } else if (has_gaps) {
+    needs_wait_ = !device.reads_host_memory() && !array_;
+    if (array_) device.wait();
+    copy_to_pool(device);
+  }
 }
 
-Operand Operand::output(const char* op, nb::handle object, Device& device) {
+Operand Operand::output(const char* op, nb::handle object) {
   Operand operand;
   if (is_numpy(object)) {
     if (is_read_only(object)) throw ValueError(concat(op, ": out must be writable, got a read-only array"));
@@ -172,8 +167,6 @@ Operand Operand::output(const char* op, nb::handle object, Device& device) {
   if (!last_axis_is_contiguous(operand.tensor_)) {
     throw ValueError(concat(op, ": out must be contiguous along its last axis"));
   }
-  if (!operand.array_ && !device.reads_host_memory() && operand.tensor_.element_count() > 0)
-    operand.stage_output(device);
   return operand;
 }
 

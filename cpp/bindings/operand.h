@@ -26,14 +26,19 @@ Device& device_of_call(const char* op, nb::handle device, std::span<const nb::ha
 /// One array argument. Keeps the object alive, and a pooled copy of it where the device needs one.
 class Operand {
  public:
-  /// An input. Layouts that kernels cannot take are copied by NumPy; wrong dtypes throw TypeError.
-  static Operand input(const char* op, const char* name, nb::handle object, Device& device);
+  /// An input, described but not touched: `tensor()` has its shape and dtype. Wrong dtypes throw TypeError.
+  static Operand input(const char* op, const char* name, nb::handle object);
 
-  /// The same, without gaps between elements.
-  static Operand contiguous_input(const char* op, const char* name, nb::handle object, Device& device);
+  /// Makes an input's memory usable, once the call has passed its checks: copies layouts that kernels cannot
+  /// take, and host memory for a device that reads only its own. `contiguous`: gaps between elements are
+  /// copied away too.
+  void prepare(Device& device, bool contiguous = false);
 
   /// A result given by the caller: must be writable, and laid out as kernels write it.
-  static Operand output(const char* op, nb::handle object, Device& device);
+  static Operand output(const char* op, nb::handle object);
+
+  /// Gives a device that writes only its own memory a buffer for the result, from which `finish` copies.
+  void prepare_output(Device& device);
 
   /// A new result of that kind.
   static Operand result(ArrayKind kind, std::span<const int64_t> shape, DType dtype, Device& device);
@@ -51,9 +56,8 @@ class Operand {
 
  private:
   void describe(const char* op, const char* name, nb::handle object);
-  void stage_input(Device& device);
+  void use_host_memory(Device& device);
   void copy_to_pool(Device& device);
-  void stage_output(Device& device);
 
   Tensor tensor_;
   Tensor host_;       ///< where a staged result goes
@@ -61,6 +65,7 @@ class Operand {
   ScratchBuffer staged_;
   std::optional<Array> array_;
   bool needs_wait_ = false;
+  bool needs_numpy_copy_ = false;
 };
 
 }  // namespace metalhead::python

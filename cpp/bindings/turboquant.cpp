@@ -84,19 +84,22 @@ nb::object tq_encode(nb::handle x, nb::handle format_fields, nb::handle codes_ou
   const ArrayKind kind = kind_of(kOp, "x", x);
   const nb::handle arrays[] = {x, codes_out, norms_out};
   Device& device = device_of_call(kOp, device_name, arrays);
-  const Operand input = Operand::input(kOp, "x", x, device);
+  Operand input = Operand::input(kOp, "x", x);
   check_tq_encode(input.tensor(), format);
   const bool in_place = given(codes_out);
   Operand codes, norms;
   if (in_place) {
-    codes = Operand::output(kOp, codes_out, device);
-    norms = Operand::output(kOp, norms_out, device);
+    codes = Operand::output(kOp, codes_out);
+    norms = Operand::output(kOp, norms_out);
     check_tq_encode_out(input.tensor(), format, codes.tensor(), norms.tensor());
+    codes.prepare_output(device);
+    norms.prepare_output(device);
   } else {
     const PackedShapes shapes(input.tensor(), format);
     codes = Operand::result(kind, shapes.of_codes(), DType::kUInt8, device);
     norms = Operand::result(kind, shapes.of_norms(), format.norm_dtype, device);
   }
+  input.prepare(device);
   {
     const GilRelease nogil;
     run_tq_encode(device, input.tensor(), format, codes.tensor(), norms.tensor(), in_place);
@@ -118,13 +121,15 @@ nb::object tq_decode(nb::handle codes_array, nb::handle norms_array, nb::handle 
   const ArrayKind kind = kind_of(kOp, "codes", codes_array);
   const nb::handle arrays[] = {codes_array, norms_array};
   Device& device = device_of_call(kOp, nb::none(), arrays);
-  const Operand codes = Operand::input(kOp, "codes", codes_array, device);
-  const Operand norms = Operand::input(kOp, "norms", norms_array, device);
+  Operand codes = Operand::input(kOp, "codes", codes_array);
+  Operand norms = Operand::input(kOp, "norms", norms_array);
   check_packed(kOp, "x's", codes.tensor(), norms.tensor(), format.bits, format.head_dim);
   std::array<int64_t, kMaxRank> shape = codes.tensor().shape;
   const size_t rank = static_cast<size_t>(codes.tensor().rank);
   shape[rank - 1] = format.head_dim;
   const Operand out = Operand::result(kind, std::span(shape).first(rank), out_dtype, device);
+  codes.prepare(device);
+  norms.prepare(device);
   {
     const GilRelease nogil;
     run_tq_decode(device, codes.tensor(), norms.tensor(), format, stay_rotated, out.tensor());
@@ -141,17 +146,19 @@ nb::object hadamard(nb::handle x, nb::handle seed, nb::handle inverse, nb::handl
   const ArrayKind kind = kind_of(kOp, "x", x);
   const nb::handle arrays[] = {x, out_array};
   Device& device = device_of_call(kOp, device_name, arrays);
-  const Operand input = Operand::input(kOp, "x", x, device);
+  Operand input = Operand::input(kOp, "x", x);
   const Tensor& tensor = input.tensor();
   check_hadamard(tensor);
   Operand out;
   if (given(out_array)) {
-    out = Operand::output(kOp, out_array, device);
+    out = Operand::output(kOp, out_array);
     check_hadamard_out(tensor, out.tensor());
+    out.prepare_output(device);
   } else {
     out = Operand::result(kind, std::span(tensor.shape).first(static_cast<size_t>(tensor.rank)), tensor.dtype,
                           device);
   }
+  input.prepare(device);
   {
     const GilRelease nogil;
     run_hadamard(device, tensor, seed_value, inverted, out.tensor());
@@ -216,8 +223,11 @@ nb::object codebook(nb::handle bits_object) {
 
 void bind_turboquant(nb::module_& module) {
   module.def("check_format", &check_format_of, nb::arg("op"), nb::arg("format"));
-  module.def("tq_encode", &tq_encode, nb::arg("x"), nb::arg("format"), nb::arg("codes").none(),
-             nb::arg("norms").none(), nb::arg("device").none());
+  module.def("tq_encode", &tq_encode,
+             nb::sig("def tq_encode(x: object, format: object, codes: object | None, norms: object | None, "
+                     "device: object | None) -> tuple[Any, Any]"),
+             nb::arg("x"), nb::arg("format"), nb::arg("codes").none(), nb::arg("norms").none(),
+             nb::arg("device").none());
   module.def("tq_decode", &tq_decode, nb::arg("codes"), nb::arg("norms"), nb::arg("format"),
              nb::arg("rotated"), nb::arg("dtype"));
   module.def("hadamard", &hadamard, nb::arg("x"), nb::arg("seed").none(), nb::arg("inverse"),
@@ -228,7 +238,8 @@ void bind_turboquant(nb::module_& module) {
              nb::arg("mask").none(), nb::arg("alibi_slopes").none(), nb::arg("sinks").none(),
              nb::arg("kv_lengths").none(), nb::arg("ring_start"), nb::arg("out").none(),
              nb::arg("return_lse"), nb::arg("device").none(), nb::arg("rotated"), nb::arg("splits").none());
-  module.def("codebook", &codebook, nb::arg("bits"));
+  module.def("codebook", &codebook, nb::sig("def codebook(bits: object) -> NDArray[numpy.float32]"),
+             nb::arg("bits"));
 }
 
 }  // namespace metalhead::python

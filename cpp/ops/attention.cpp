@@ -132,8 +132,8 @@ void set_constants(Launch& launch, const AttentionArguments& a, const AttentionP
   c.set_bool(kConstantHasLse, a.lse.defined());
 }
 
-/// True if a GPU may read the rows of K or V in the largest pieces that a lane takes: all of them start at a multiple of
-/// 16 bytes (packed rows: of the largest piece) and dense ones are as long as one.
+/// True if a GPU may read the rows of K or V in the largest pieces that a lane takes: all of them start at a
+/// multiple of 16 bytes (packed rows: of the largest piece) and dense ones are as long as one.
 bool has_wide_rows(const Tensor& tensor, const PackedFormat& format) {
   const uint64_t size = size_of(tensor.dtype), last = static_cast<uint64_t>(tensor.rank - 1);
   uint64_t step = 16, bits = reinterpret_cast<uintptr_t>(tensor.data());

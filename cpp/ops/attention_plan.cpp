@@ -25,6 +25,22 @@ int64_t choose_splits(const DeviceLimits& limits, const AttentionSizes& sizes) {
   return std::clamp<int64_t>(ceil_div(sizes.longest_span, keys_per_share), 1, kMaxSplits);
 }
 
+// Threadgroups of sdpa per compute unit, below which the work would not spread evenly.
+constexpr int64_t kGroupsPerUnit = 4;
+constexpr int64_t kLeastPrefillRows = 60;
+
+/// As many rows as the device likes to share a tile of keys, halved until every compute unit has enough
+/// groups.
+int64_t prefill_rows(const DeviceLimits& limits, const AttentionSizes& sizes) {
+  const int64_t all = sizes.query_heads / sizes.kv_heads * sizes.query_length;
+  int64_t rows = limits.prefill_query_rows;
+  while (rows / 2 >= kLeastPrefillRows &&
+         sizes.batch * sizes.kv_heads * ceil_div(all, rows) < kGroupsPerUnit * limits.compute_units) {
+    rows /= 2;
+  }
+  return rows;
+}
+
 bool is_gpu(const DeviceLimits& limits) { return limits.lanes > 1; }
 
 void cut_threadgroups(const DeviceLimits& limits, const AttentionSizes& sizes, AttentionPlan& plan) {
@@ -47,7 +63,7 @@ Size3 reduce_threads(const DeviceLimits& limits) {
 AttentionPlan plan_attention(const DeviceLimits& limits, const AttentionSizes& sizes, int64_t splits) {
   AttentionPlan plan;
   plan.split_keys = sizes.query_length <= kMaxVecQueryLength;
-  plan.rows_per_group = static_cast<int>(limits.prefill_query_rows);
+  plan.rows_per_group = static_cast<int>(prefill_rows(limits, sizes));
   if (plan.split_keys) {
     const int64_t count = splits > 0 ? splits : choose_splits(limits, sizes);
     plan.splits = static_cast<int>(count);

@@ -1,4 +1,5 @@
-// How the attention kernels of a GPU cut their threadgroups; the numbers that measurements on hardware may change.
+// How the attention kernels of a GPU cut their threadgroups; the numbers that measurements on hardware may
+// change.
 #pragma once
 
 #include <algorithm>
@@ -6,7 +7,8 @@
 
 namespace metalhead {
 
-/// Simdgroups of a threadgroup = columns * key_groups * row_groups; columns share the dims, see metal/common/team.h.
+/// Simdgroups of a threadgroup = columns * key_groups * row_groups; columns share the dims, see
+/// metal/common/team.h.
 struct AttentionTuning {
   int row_blocks;  ///< blocks of 8 query rows that a simdgroup holds: 1, 2 or 4 (`sdpa`: 1 or 2)
   int key_groups;  ///< parts that take different keys
@@ -24,16 +26,20 @@ constexpr int64_t tuned_simdgroups(const AttentionTuning& tuning, int64_t wider_
 }
 
 /// Query rows that a threadgroup takes at a time.
-constexpr int64_t tuned_rows(const AttentionTuning& tuning) { return 8 * int64_t{tuning.row_blocks} * tuning.row_groups; }
+constexpr int64_t tuned_rows(const AttentionTuning& tuning) {
+  return 8 * int64_t{tuning.row_blocks} * tuning.row_groups;
+}
 
-/// Bytes of the threadgroup memory block: 8 rows with the key groups' stats, or the scores that columns exchange.
+/// Bytes of the threadgroup memory block: 8 rows with the key groups' stats, or the scores that columns
+/// exchange.
 constexpr uint32_t tuned_threadgroup_bytes(const AttentionTuning& tuning, int64_t wider_dim) {
   const int64_t rows = 8 * wider_dim + 16 * int64_t{tuning.key_groups};
   const int64_t scores = tuned_columns(tuning, wider_dim) > 1 ? 256 * tuned_simdgroups(tuning, wider_dim) : 0;
   return static_cast<uint32_t>((4 * std::max(rows, scores) + 15) / 16 * 16);
 }
 
-/// `flash_attn_vec` for `rows` query rows of a KV head. All rows in one pass as far as 32 of them; about 8 simdgroups.
+/// `flash_attn_vec` for `rows` query rows of a KV head. All rows in one pass as far as 32 of them; about 8
+/// simdgroups.
 constexpr AttentionTuning decode_tuning(int64_t rows, int64_t wider_dim) {
   AttentionTuning tuning{1, 1, 1};
   if (rows > 8) tuning.row_blocks = 2;

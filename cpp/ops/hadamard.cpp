@@ -25,7 +25,8 @@ void check_hadamard_out(const Tensor& x, const Tensor& out) {
   if (overlaps(x, out)) throw ValueError(concat(kHadamard, ": out must not share memory with x"));
 }
 
-void run_hadamard(Device& device, const Tensor& x, const std::optional<uint64_t>& seed, bool inverse, const Tensor& out) {
+void run_hadamard(Device& device, const Tensor& x, const std::optional<uint64_t>& seed, bool inverse,
+                  const Tensor& out) {
   if (x.element_count() == 0) return;
   const int dim = static_cast<int>(x.shape[static_cast<size_t>(x.rank - 1)]);
   const VectorTensor tensors[] = {{&x, x.rank - 1}, {&out, x.rank - 1}};

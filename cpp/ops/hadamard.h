@@ -14,6 +14,7 @@ void check_hadamard(const Tensor& x);
 void check_hadamard_out(const Tensor& x, const Tensor& out);
 
 /// out = R x for every vector, or R^T x if `inverse`.
-void run_hadamard(Device& device, const Tensor& x, const std::optional<uint64_t>& seed, bool inverse, const Tensor& out);
+void run_hadamard(Device& device, const Tensor& x, const std::optional<uint64_t>& seed, bool inverse,
+                  const Tensor& out);
 
 }  // namespace metalhead

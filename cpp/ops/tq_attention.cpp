@@ -7,7 +7,8 @@
 namespace metalhead {
 
 void check_packed_sides(const AttentionArguments& a) {
-  if (a.key_format.packed()) check_packed(a.op, "k's", a.key, a.key_norms, a.key_format.bits, a.key_format.dim);
+  if (a.key_format.packed())
+    check_packed(a.op, "k's", a.key, a.key_norms, a.key_format.bits, a.key_format.dim);
   if (a.value_format.packed()) {
     check_packed(a.op, "v's", a.value, a.value_norms, a.value_format.bits, a.value_format.dim);
   }

@@ -5,7 +5,8 @@
 
 namespace metalhead {
 
-/// Checks codes, norms and formats of the packed sides, and what packing forbids; throws ValueError or TypeError.
+/// Checks codes, norms and formats of the packed sides, and what packing forbids; throws ValueError or
+/// TypeError.
 void check_packed_sides(const AttentionArguments& arguments);
 
 }  // namespace metalhead

@@ -50,8 +50,8 @@ void copy_vectors(const EncodeScratch& from, const Tensor& codes, const Tensor& 
   });
 }
 
-void launch_encode(Device& device, const Tensor& x, const TQFormat& format, const Tensor& codes, const Tensor& norms,
-                   const Tensor& status) {
+void launch_encode(Device& device, const Tensor& x, const TQFormat& format, const Tensor& codes,
+                   const Tensor& norms, const Tensor& status) {
   const VectorTensor tensors[] = {{&x, norms.rank}, {&codes, norms.rank}, {&norms, norms.rank}};
   for_each_vector_block(tensors, [&](const VectorBlock& block) {
     VectorLaunch launch(kEncode, block, format.head_dim, signs_of_seed(format.seed, format.head_dim));
@@ -70,8 +70,10 @@ void launch_encode(Device& device, const Tensor& x, const TQFormat& format, cons
 
 void throw_status(int32_t status, DType norm_dtype) {
   if ((status & kStatusNotFinite) != 0) {
-    throw ValueError(concat(kEncode, ": x must be finite, and so must the norm of every vector; got NaN, infinity or a norm "
-                                     "beyond float32"));
+    throw ValueError(
+        concat(kEncode,
+               ": x must be finite, and so must the norm of every vector; got NaN, infinity or a norm "
+               "beyond float32"));
   }
   if ((status & kStatusNormOverflow) != 0) {
     throw ValueError(concat(kEncode, ": norms must fit ", name_of(norm_dtype),
@@ -97,12 +99,13 @@ void check_tq_encode(const Tensor& x, const TQFormat& format) {
 void check_tq_encode_out(const Tensor& x, const TQFormat& format, const Tensor& codes, const Tensor& norms) {
   check_packed(kEncode, "out's", codes, norms, format.bits, format.head_dim);
   if (norms.dtype != format.norm_dtype) {
-    throw TypeError(concat(kEncode, ": out's norms must be the format's ", name_of(format.norm_dtype), ", got ",
-                           name_of(norms.dtype)));
+    throw TypeError(concat(kEncode, ": out's norms must be the format's ", name_of(format.norm_dtype),
+                           ", got ", name_of(norms.dtype)));
   }
-  if (!std::equal(norms.shape.begin(), norms.shape.begin() + norms.rank, x.shape.begin()) || norms.rank != x.rank - 1) {
-    throw ValueError(concat(kEncode, ": out must hold one vector for each of x, got norms ", shape_text(norms), " for x ",
-                            shape_text(x)));
+  if (!std::equal(norms.shape.begin(), norms.shape.begin() + norms.rank, x.shape.begin()) ||
+      norms.rank != x.rank - 1) {
+    throw ValueError(concat(kEncode, ": out must hold one vector for each of x, got norms ",
+                            shape_text(norms), " for x ", shape_text(x)));
   }
   check_distinct_addresses(kEncode, codes);
   check_distinct_addresses(kEncode, norms);
@@ -111,8 +114,8 @@ void check_tq_encode_out(const Tensor& x, const TQFormat& format, const Tensor& 
   }
 }
 
-void run_tq_encode(Device& device, const Tensor& x, const TQFormat& format, const Tensor& codes, const Tensor& norms,
-                   bool keep_on_error) {
+void run_tq_encode(Device& device, const Tensor& x, const TQFormat& format, const Tensor& codes,
+                   const Tensor& norms, bool keep_on_error) {
   if (x.element_count() == 0) return;
   const ScratchBuffer status_memory(device, sizeof(int32_t));
   Tensor status;
@@ -134,8 +137,8 @@ void run_tq_encode(Device& device, const Tensor& x, const TQFormat& format, cons
   copy_vectors(scratch, codes, norms);
 }
 
-void run_tq_decode(Device& device, const Tensor& codes, const Tensor& norms, const TQFormat& format, bool rotated,
-                   const Tensor& out) {
+void run_tq_decode(Device& device, const Tensor& codes, const Tensor& norms, const TQFormat& format,
+                   bool rotated, const Tensor& out) {
   if (out.element_count() == 0) return;
   const VectorTensor tensors[] = {{&out, norms.rank}, {&codes, norms.rank}, {&norms, norms.rank}};
   for_each_vector_block(tensors, [&](const VectorBlock& block) {

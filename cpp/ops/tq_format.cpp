@@ -40,7 +40,8 @@ SignBits signs_of_seed(const std::optional<uint64_t>& seed, int head_dim) {
   return signs;
 }
 
-void check_packed(const char* op, const char* name, const Tensor& codes, const Tensor& norms, int bits, int head_dim) {
+void check_packed(const char* op, const char* name, const Tensor& codes, const Tensor& norms, int bits,
+                  int head_dim) {
   if (codes.dtype != DType::kUInt8) {
     throw TypeError(concat(op, ": ", name, " codes must be uint8, got ", name_of(codes.dtype)));
   }
@@ -50,13 +51,14 @@ void check_packed(const char* op, const char* name, const Tensor& codes, const T
   const int64_t bytes = packed_bytes(bits, head_dim);
   const bool last_fits = codes.rank > 0 && codes.shape[static_cast<size_t>(codes.rank - 1)] == bytes;
   if (!last_fits) {
-    throw ValueError(concat(op, ": ", name, " codes of ", bits, " bits and head_dim ", head_dim, " must end in an axis of ",
-                            bytes, " bytes, got shape ", shape_text(codes)));
+    throw ValueError(concat(op, ": ", name, " codes of ", bits, " bits and head_dim ", head_dim,
+                            " must end in an axis of ", bytes, " bytes, got shape ", shape_text(codes)));
   }
   const bool same = norms.rank == codes.rank - 1 &&
                     std::equal(norms.shape.begin(), norms.shape.begin() + norms.rank, codes.shape.begin());
   if (!same) {
-    throw ValueError(concat(op, ": ", name, " norms must have the shape of its codes without the last axis, got ",
+    throw ValueError(concat(op, ": ", name,
+                            " norms must have the shape of its codes without the last axis, got ",
                             shape_text(norms), " for codes ", shape_text(codes)));
   }
 }

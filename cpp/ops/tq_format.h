@@ -37,6 +37,7 @@ constexpr int64_t packed_bytes(int bits, int64_t head_dim) { return head_dim * b
 SignBits signs_of_seed(const std::optional<uint64_t>& seed, int head_dim);
 
 /// Checks codes uint8 [..., head_dim * bits / 8] and norms [...] against each other and the format.
-void check_packed(const char* op, const char* name, const Tensor& codes, const Tensor& norms, int bits, int head_dim);
+void check_packed(const char* op, const char* name, const Tensor& codes, const Tensor& norms, int bits,
+                  int head_dim);
 
 }  // namespace metalhead

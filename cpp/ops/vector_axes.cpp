@@ -48,7 +48,8 @@ Axes folded_axes(std::span<const VectorTensor> tensors) {
 
 }  // namespace
 
-void for_each_vector_block(std::span<const VectorTensor> tensors, const std::function<void(const VectorBlock&)>& visit) {
+void for_each_vector_block(std::span<const VectorTensor> tensors,
+                           const std::function<void(const VectorBlock&)>& visit) {
   const Axes axes = folded_axes(tensors);
   VectorBlock block;
   const int loops = axes.count > 3 ? axes.count - 3 : 0;  // at most one: tensors have kMaxRank axes

@@ -26,6 +26,7 @@ struct VectorTensor {
 };
 
 /// Calls `visit` for as few blocks as cover all vectors: one, unless four axes cannot be folded into three.
-void for_each_vector_block(std::span<const VectorTensor> tensors, const std::function<void(const VectorBlock&)>& visit);
+void for_each_vector_block(std::span<const VectorTensor> tensors,
+                           const std::function<void(const VectorBlock&)>& visit);
 
 }  // namespace metalhead

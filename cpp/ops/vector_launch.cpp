@@ -16,11 +16,12 @@ constexpr uint32_t kSimdgroups = 8;
 
 }  // namespace
 
-VectorLaunch::VectorLaunch(const char* kernel, const VectorBlock& block, int head_dim, const SignBits& signs) {
+VectorLaunch::VectorLaunch(const char* kernel, const VectorBlock& block, int head_dim,
+                           const SignBits& signs) {
   const auto [outer, middle, rows] = block.sizes;
   if (rows > INT32_MAX || middle > INT32_MAX || outer > INT32_MAX) {
-    throw ValueError(concat(kernel, ": an axis may hold at most ", INT32_MAX, " vectors, got ", outer, ", ", middle,
-                            " and ", rows));
+    throw ValueError(concat(kernel, ": an axis may hold at most ", INT32_MAX, " vectors, got ", outer, ", ",
+                            middle, " and ", rows));
   }
   launch.kernel = kernel;
   params.outer = static_cast<int>(outer);
@@ -30,7 +31,8 @@ VectorLaunch::VectorLaunch(const char* kernel, const VectorBlock& block, int hea
   std::copy(signs.begin(), signs.end(), params.signs);
   const int64_t groups = (rows + kVectorRowsPerGroup - 1) / kVectorRowsPerGroup;
   launch.grid = {static_cast<uint32_t>(groups), static_cast<uint32_t>(middle), static_cast<uint32_t>(outer)};
-  launch.cost = static_cast<uint64_t>(outer * middle * rows) * static_cast<uint64_t>(head_dim) * kCostPerCoordinate;
+  launch.cost =
+      static_cast<uint64_t>(outer * middle * rows) * static_cast<uint64_t>(head_dim) * kCostPerCoordinate;
 }
 
 void VectorLaunch::bind(int slot, const Tensor& tensor, const VectorBlock& block, size_t index,

@@ -20,8 +20,8 @@ struct VectorLaunch {
   VectorLaunch(const char* kernel, const VectorBlock& block, int head_dim, const SignBits& signs);
 
   /// Binds the block's part of a tensor, which is number `index` of the block, and sets its strides.
-  void bind(int slot, const Tensor& tensor, const VectorBlock& block, size_t index, metalhead_long (&strides)[3],
-            Access access);
+  void bind(int slot, const Tensor& tensor, const VectorBlock& block, size_t index,
+            metalhead_long (&strides)[3], Access access);
 
   void run(Device& device);
 };
@@ -34,7 +34,8 @@ void for_each_vector_of(const VectorBlock& block, const Visit& visit) {
     for (int64_t m = 0; m < block.sizes[1]; ++m) {
       for (int64_t r = 0; r < block.sizes[2]; ++r) {
         for (size_t t = 0; t < at.size(); ++t) {
-          at[t] = block.offsets[t] + o * block.strides[t][0] + m * block.strides[t][1] + r * block.strides[t][2];
+          at[t] =
+              block.offsets[t] + o * block.strides[t][0] + m * block.strides[t][1] + r * block.strides[t][2];
         }
         visit(at);
       }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import itertools
 import sys
 import time
 from collections.abc import Sequence
@@ -49,9 +50,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sign-seeds", type=int, help="packed caches are averaged over so many seeds (2)")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--full", action="store_true", help="compare every cache, on every text, three seeds")
-    size.add_argument(
-        "--quick", action="store_true", help="few bytes, short text, three caches, one seed"
-    )
+    size.add_argument("--quick", action="store_true", help="few bytes, short text, three caches, one seed")
     options = parser.parse_args(arguments)
     if not options.prompt:
         parser.error("--prompt must hold at least one character")
@@ -88,17 +87,12 @@ def stream(model: TinyLM, options: argparse.Namespace) -> None:
     from progress import Progress
     from tinylm import generate
 
-    prompt = options.prompt.encode()
+    prompt = options.prompt.encode(errors="surrogateescape")
     caches = model.new_caches(
         len(prompt) + options.bytes, options.k_cache, options.v_cache, search=options.search
     )
-    # A byte may be a part of a character; controls other than newline and tab would confuse a terminal.
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    print(options.prompt, end="", flush=True)
-    started = time.perf_counter()
-    first = count = 0.0
     with Progress("reading the prompt", len(prompt)) as progress:
-        for byte in generate(
+        produced = generate(
             model,
             prompt,
             options.bytes,
@@ -106,14 +100,18 @@ def stream(model: TinyLM, options: argparse.Namespace) -> None:
             temperature=options.temperature,
             seed=options.seed,
             progress=lambda done, total: progress.show(done),
-        ):
-            if not count:
-                first = time.perf_counter()
-            count += 1
-            text = decoder.decode(bytes([byte]))
-            print(
-                "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text), end="", flush=True
-            )
+        )
+        started = time.perf_counter()
+        head = list(itertools.islice(produced, 1))
+        first = time.perf_counter()
+    print(options.prompt, end="", flush=True)
+    # A byte may be a part of a character; controls other than newline and tab would confuse a terminal.
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    count = 0
+    for byte in itertools.chain(head, produced):
+        count += 1
+        text = decoder.decode(bytes([byte]))
+        print("".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text), end="", flush=True)
     print("\n")
     if count > 1:
         speed = (count - 1) / (time.perf_counter() - first)

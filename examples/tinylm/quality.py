@@ -45,13 +45,14 @@ class Text(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A cache kind: its bytes per token and its bits per byte, ``{text: [one a seed]}``."""
+    """A cache kind: bytes per token, bytes scored a text, and bits per byte ``{text: [one a seed]}``."""
 
     label: str
     k: str
     v: str
     search: int
     bytes_per_token: float
+    scored: dict[str, int]
     bits_per_byte: dict[str, list[float]]
 
     def mean(self, text: str) -> float:
@@ -59,12 +60,20 @@ class Row(NamedTuple):
         return sum(self.bits_per_byte[text]) / len(self.bits_per_byte[text])
 
     def average(self) -> float:
-        """Bits per byte over all texts, each counted the same."""
-        return sum(self.mean(text) for text in self.bits_per_byte) / len(self.bits_per_byte)
+        """Bits per byte over all bytes of the texts and over the seeds."""
+        return overall({text: self.mean(text) for text in self.bits_per_byte}, self.scored)
 
     def seed_averages(self) -> list[float]:
         """`average` for each seed by itself."""
-        return [sum(values) / len(values) for values in zip(*self.bits_per_byte.values(), strict=True)]
+        return [
+            overall(dict(zip(self.bits_per_byte, values, strict=True)), self.scored)
+            for values in zip(*self.bits_per_byte.values(), strict=True)
+        ]
+
+
+def overall(bits: dict[str, float], scored: dict[str, int]) -> float:
+    """Bits per byte of several texts together: every byte counts the same."""
+    return sum(bits[text] * scored[text] for text in bits) / sum(scored[text] for text in bits)
 
 
 def load_texts(names: Sequence[str] = TEXTS, folder: Path = FOLDER) -> list[Text]:
@@ -132,7 +141,7 @@ def measure(
             losses, _ = score(model, text.tokens, caches, block_rows=rows, progress=show)
             bits[text.name].append(float(losses.mean()) / math.log(2))
             scored += text.scored
-    return Row(label, k, v, search, size, bits)
+    return Row(label, k, v, search, size, {text.name: text.scored for text in texts}, bits)
 
 
 def measure_all(
@@ -161,10 +170,10 @@ def table(rows: Sequence[Row], exact: dict[str, float], exact_bytes: float) -> s
     """The comparison as text, a line a kind.
 
     `exact` are bits per byte without a cache, `exact_bytes` the bytes per token of float32; the difference is
-    averaged over texts and seeds, its range is over the seeds.
+    the mean over all bytes and seeds, its range is over the seeds.
     """
     texts = list(rows[0].bits_per_byte)
-    baseline = sum(exact[text] for text in texts) / len(texts)
+    baseline = overall({text: exact[text] for text in texts}, rows[0].scored)
     head = ["cache", "bytes per token", "of float32", *texts, "difference", "of the seeds"]
     lines = [head, ["exact", f"{exact_bytes:.0f}", "", *(f"{exact[text]:.4f}" for text in texts), "", ""]]
     for row in rows:

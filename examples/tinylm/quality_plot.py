@@ -4,42 +4,57 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from progress import Progress
-from quality import KINDS, TEXTS, Row, bytes_per_token, exact_bits, load_texts, measure_all, table
+from quality import KINDS, TEXTS, Row, bytes_per_token, exact_bits, load_texts, measure_all, overall, table
 from tinylm import TinyLM
 
 DOCS = Path(__file__).parents[2] / "docs"
+NEAR = 0.02
 PACKED = tuple(label for label, kinds in KINDS.items() if "tq" in "".join(kinds))
 
 
-def run(texts: Sequence[str], seeds: int, searches: Sequence[int]) -> dict[str, Any]:
-    """Everything that the plot shows, as plain data."""
+def measure_into(path: Path, texts: Sequence[str], seeds: int, searches: Sequence[int]) -> dict[str, Any]:
+    """Measure what `path` does not hold yet, and write it after every kind."""
     model, chosen = TinyLM.load(), load_texts(texts)
-    exact = {}
+    sizes = {text.name: text.scored for text in chosen}
+    measured: dict[str, Any] = {"texts": sizes, "sign_seeds": seeds, "exact": {}, "caches": []}
+    if path.exists():
+        found = json.loads(path.read_text())
+        if (found.get("texts"), found.get("sign_seeds")) == (sizes, seeds):
+            measured = found
     for text in chosen:
-        with Progress(f"scoring {text.name}", text.scored) as progress:
-            exact[text.name] = exact_bits(model, text, lambda done, total: progress.show(done))[0]
-    rows: list[Row] = []
+        if text.name not in measured["exact"]:
+            with Progress(f"scoring {text.name}", text.scored) as progress:
+                bits, _ = exact_bits(model, text, lambda done, total: progress.show(done))
+            measured["exact"][text.name] = bits
     for search in searches:
-        labels = list(KINDS) if search == searches[0] else list(PACKED)
-        with Progress(f"caches with search {search}", 1.0) as progress:
-            rows += measure_all(model, labels, chosen, seeds, search, progress.show)
-    print(table(rows, exact, bytes_per_token(model.new_caches(1))))
-    return {
-        "command": "python " + " ".join(["examples/tinylm/quality_plot.py", *sys.argv[1:]]),
-        "texts": {text.name: text.scored for text in chosen},
-        "exact": exact,
-        "caches": [row._asdict() | {"average": row.average()} for row in rows],
-    }
+        for label in KINDS if search == searches[0] else PACKED:
+            if any((row["label"], row["search"]) == (label, search) for row in measured["caches"]):
+                continue
+            with Progress(f"{label}, search {search}", 1.0) as progress:
+                (row,) = measure_all(model, [label], chosen, seeds, search, progress.show)
+            measured["caches"].append(row._asdict() | {"average": row.average()})
+            path.write_text(json.dumps(measured, indent=1) + "\n")
+    for search in searches:
+        rows = rows_of(measured, search)
+        print(f"search {search}\n{table(rows, measured['exact'], bytes_per_token(model.new_caches(1)))}\n")
+    return measured
+
+
+def rows_of(measured: dict[str, Any], search: int) -> list[Row]:
+    """The rows of one number of search steps."""
+    rows = [Row(*(row[name] for name in Row._fields)) for row in measured["caches"]]
+    return [row for row in rows if row.search == search]
 
 
 def draw(measured: dict[str, Any], path: Path) -> None:
-    """The PNG: one series a number of search steps, whiskers from the best to the worst sign seed."""
+    """Write the PNG: all kinds, and beside them those near to no cache; whiskers span the sign seeds."""
     try:
         import matplotlib
     except ImportError:
@@ -47,34 +62,49 @@ def draw(measured: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    exact = sum(measured["exact"].values()) / len(measured["exact"])
-    figure, axes = pyplot.subplots(figsize=(8, 5), dpi=150, layout="constrained")
+    exact = overall(measured["exact"], measured["texts"])
+    figure, panels = pyplot.subplots(1, 2, figsize=(11, 4.5), dpi=130, layout="constrained")
+    for axes, reach in zip(panels, (math.inf, NEAR), strict=True):
+        draw_panel(axes, measured, exact, reach)
+    panels[0].set_ylabel("bits per byte, mean of all bytes of the texts")
+    panels[0].legend()
+    panels[0].set_title("all kinds")
+    panels[1].set_title(f"within {NEAR} of no cache")
+    figure.supxlabel("cache bytes per token, all layers (logarithmic)", fontsize="medium")
+    figure.savefig(path)
+
+
+def draw_panel(axes: Any, measured: dict[str, Any], exact: float, reach: float) -> None:
+    """Draw the kinds within `reach` bits per byte of `exact`."""
     axes.axhline(exact, color="0.6", linewidth=1, label="no cache, float32")
     searches = sorted({row["search"] for row in measured["caches"]})
     for search, colour in zip(searches, ("tab:blue", "tab:orange", "tab:green"), strict=False):
-        rows = [Row(*(row[name] for name in Row._fields)) for row in measured["caches"]]
-        rows = [row for row in rows if row.search == search]
-        sizes = [row.bytes_per_token for row in rows]
+        rows = [row for row in rows_of(measured, search) if row.average() - exact < reach]
         means = [row.average() for row in rows]
-        below = [mean - min(row.seed_averages()) for row, mean in zip(rows, means, strict=True)]
-        above = [max(row.seed_averages()) - mean for row, mean in zip(rows, means, strict=True)]
-        label = f"search {search}" if len(searches) > 1 else "caches"
-        axes.errorbar(
-            sizes, means, (below, above), fmt="o", markersize=4, capsize=3, color=colour, label=label
-        )
+        spread = [
+            [mean - min(row.seed_averages()) for row, mean in zip(rows, means, strict=True)],
+            [max(row.seed_averages()) - mean for row, mean in zip(rows, means, strict=True)],
+        ]
+        sizes = [row.bytes_per_token for row in rows]
+        style = {"fmt": "o", "markersize": 4, "capsize": 3, "color": colour}
+        axes.errorbar(sizes, means, spread, label=f"search {search}", **style)
         if search == searches[0]:
-            for row, mean in zip(rows, means, strict=True):
-                axes.annotate(
-                    row.label, (row.bytes_per_token, mean), (4, 6), textcoords="offset points", fontsize=8
-                )
+            name_points(axes, [row for row in rows if reach < math.inf or row.average() - exact > NEAR])
     axes.set_xscale("log", base=2)
-    axes.set_xticks([2**k * 1536 for k in range(5)], [f"{2**k * 1.5:g} KiB" for k in range(5)])
-    axes.set_xlabel("cache bytes per token, all layers (logarithmic)")
-    axes.set_ylabel("bits per byte, mean of the reference texts")
-    axes.set_title("tinylm: quality against cache size")
+    ticks = [1536 * 2**power for power in range(5)]
+    axes.set_xticks(ticks, [f"{tick / 1024:g} KiB" for tick in ticks])
+    axes.set_xlim(1400, 34000)
     axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path)
+
+
+def name_points(axes: Any, rows: Sequence[Row]) -> None:
+    """Write the kinds beside their points, those at one place together."""
+    places: dict[tuple[float, float], list[str]] = {}
+    for row in rows:
+        places.setdefault((row.bytes_per_token, round(row.average(), 4)), []).append(row.label)
+    for place, labels in places.items():
+        text = ", ".join(labels)
+        axes.annotate(text, place, (5, 3), textcoords="offset points", fontsize=8, rotation=20)
 
 
 def main() -> int:
@@ -90,9 +120,7 @@ def main() -> int:
     try:
         if not options.draw_only:
             options.out.mkdir(parents=True, exist_ok=True)
-            data.write_text(
-                json.dumps(run(options.texts, options.sign_seeds, options.search), indent=1) + "\n"
-            )
+            measure_into(data, options.texts, options.sign_seeds, options.search)
         draw(json.loads(data.read_text()), options.out / "cache_quality.png")
     except KeyboardInterrupt:
         print("\nquality_plot: interrupted", file=sys.stderr)

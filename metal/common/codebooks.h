@@ -2,13 +2,14 @@
 // Written by tools/make_codebooks.py: change that, not this.
 #pragma once
 
+// clang-format off
 #ifdef __METAL_VERSION__
 #define METALHEAD_TABLE constant
 #else
 #define METALHEAD_TABLE inline constexpr
 #endif
 
-// kLevelsB: the 2^B levels, ascending. kBoundariesB: the 2^B - 1 boundaries, midway between neighbours.
+// kLevelsB: the 2^B levels, ascending. kBoundariesB: the 2^B - 1 boundaries between them.
 // Both are symmetric: the middle boundary is 0, and the positive halves start at index 2^(B - 1).
 
 // 2 bits: mean squared error 0.117482.

@@ -1,4 +1,5 @@
-// The scalar steps of the encoder's rule (docs/turboquant.md), which every device must take alike; shared by shaders and host.
+// The scalar steps of the encoder's rule (docs/turboquant.md), which every device must take alike; shared by
+// shaders and host.
 #pragma once
 
 #ifdef __METAL_VERSION__
@@ -21,8 +22,9 @@ typedef uint32_t metalhead_bits;
 
 /// Divisors of u that `search` tries, in this order; a later one must be strictly better to win.
 METALHEAD_RULE_TABLE float kSearchFactors5[5] = {0.9f, 0.95f, 1.0f, 1.05f, 1.1f};
-METALHEAD_RULE_TABLE float kSearchFactors17[17] = {0.9f,  0.9125f, 0.925f, 0.9375f, 0.95f,   0.9625f, 0.975f, 0.9875f, 1.0f,
-                                                   1.0125f, 1.025f, 1.0375f, 1.05f,   1.0625f, 1.075f, 1.0875f, 1.1f};
+METALHEAD_RULE_TABLE float kSearchFactors17[17] = {0.9f,   0.9125f, 0.925f, 0.9375f, 0.95f,  0.9625f,
+                                                   0.975f, 0.9875f, 1.0f,   1.0125f, 1.025f, 1.0375f,
+                                                   1.05f,  1.0625f, 1.075f, 1.0875f, 1.1f};
 
 /// Scaled coordinates below this count as 0, so that no step meets a denormal number.
 #define METALHEAD_NEGLIGIBLE 9.094947017729282e-13f  // 2^-40
@@ -52,7 +54,8 @@ METALHEAD_RULE float lift_tiny(float x) {
   return (bits >> 31) != 0u ? -magnitude : magnitude;
 }
 
-/// x * 2^exponent for x > 0 not denormal, rounded once (ties to even), even where the machine flushes denormal numbers.
+/// x * 2^exponent for x > 0 not denormal, rounded once (ties to even), even where the machine flushes
+/// denormal numbers.
 METALHEAD_RULE float scale_by_power(float x, int exponent) {
   const int field = exponent_field(x) + exponent;
   const metalhead_bits mantissa = METALHEAD_BITS_OF(x) & 0x7fffffu;

@@ -11,9 +11,9 @@ struct CodecParams {
   metalhead_int head_dim;
   metalhead_long input_strides[3];
   metalhead_long output_strides[3];
-  metalhead_long code_strides[3];   ///< bytes
+  metalhead_long code_strides[3];  ///< bytes
   metalhead_long norm_strides[3];
-  metalhead_uint signs[16];         ///< bit j set: coordinate j is negated before the Walsh-Hadamard transform
+  metalhead_uint signs[16];  ///< bit j set: coordinate j is negated before the Walsh-Hadamard transform
 };
 
 METALHEAD_STATIC_ASSERT(sizeof(CodecParams) == 4 * 4 + 12 * 8 + 16 * 4);

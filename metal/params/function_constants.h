@@ -24,10 +24,10 @@ enum FunctionConstantIndex {
   kConstantSplitOutput = 18,  ///< bool: partial results are left for `flash_attn_vec_reduce`
   kConstantRowBlocks = 19,    ///< uint: blocks of 8 query rows that a simdgroup holds: 1, 2 or 4 (GPUs alone)
   kConstantKeyGroups = 20,    ///< uint: parts of a threadgroup that take different keys (GPUs alone)
-  kConstantWideRows = 21,     ///< uint: bit 0 set if every key row starts at a multiple of 16 bytes and its whole
-                              ///< length is one too, bit 1 the same for values
+  kConstantWideRows = 21,     ///< uint: bit 0 set if every key row starts at a multiple of 16 bytes and its
+                              ///< whole length is one too, bit 1 the same for values
   kConstantHasRingStarts = 22,  ///< bool: the ring's start is bound for each sequence
-  kConstantDType0 = 28,       ///< uint: KernelDType of the launch's first dtype; set by the Metal backend
+  kConstantDType0 = 28,         ///< uint: KernelDType of the launch's first dtype; set by the Metal backend
   kConstantDType1 = 29,
   kConstantDType2 = 30,
   kConstantDType3 = 31

@@ -120,13 +120,12 @@ class KVCache:
     @property
     def length(self) -> int:
         """Tokens of the longest sequence, those that a ring no longer holds included."""
-        return int(self._state.lengths.max())
+        return max(self._state.lengths)
 
     @property
     def lengths(self) -> NDArray:
         """Tokens of each sequence, int64 ``[batch]``, a copy."""
-        lengths: NDArray = self._state.lengths.copy()
-        return lengths
+        return np.array(self._state.lengths, np.int64)
 
     @property
     def nbytes(self) -> int:
@@ -162,14 +161,12 @@ class KVCache:
         config = self._config
         tokens = checked_tokens(config, k, v)
         counts = checked_counts(config, tokens[0].shape[2], lengths)
-        lengths_before = self._state.lengths
-        ends = lengths_before + counts
-        if config.sliding_window is None and ends.max() > config.capacity:
-            worst = int(ends.argmax())
-            raise ValueError(
-                f"append: {counts[worst]} tokens do not fit, "
-                f"{lengths_before[worst]} of capacity {config.capacity} are taken"
-            )
+        if config.sliding_window is None:
+            for length, count in zip(self._state.lengths, counts, strict=True):
+                if length + count > config.capacity:
+                    raise ValueError(
+                        f"append: {count} tokens do not fit, {length} of capacity {config.capacity} are taken"
+                    )
         perform(plan_writes(config, self._rows, self._state, counts, tokens))
         self._state.extend(counts)
 
@@ -192,7 +189,8 @@ class KVCache:
         Parameters
         ----------
         q : array ``[batch, query_heads, Lq, head_dim]``
-            Its rows stand at the last ``Lq`` positions of each sequence.
+            Its rows stand at the last ``Lq`` positions of each sequence; a row before the start of a shorter
+            sequence gives zeros.
         window_size : int or (left, right), optional
             As in `metalhead.sdpa`; a sliding cache has its own and takes no other.
         mask : array, optional
@@ -220,7 +218,7 @@ class KVCache:
             return joined_attention(self._rows, self._state, query, out, return_lse)
         rows, ring = self._operand_rows()
         if mask is not None:
-            mask = slice_mask(mask, self._state.starts.tolist(), rows.stop - rows.start, self.length)
+            mask = slice_mask(mask, self._state.starts, rows.stop - rows.start, self.length)
         if config.packed:
             operation: Any = tq_attention
         else:
@@ -267,10 +265,14 @@ class KVCache:
         limit = before if lengths.ndim else self.length
         if (lengths < 0).any() or (lengths > limit).any():
             raise ValueError(f"truncate: length must be from 0 to {limit}, got {length}")
-        ends = np.minimum(before, lengths.astype(np.int64))
-        if self._config.sliding_window is not None:
-            oldest_seen = np.maximum(ends - (self._config.sliding_window - 1), 0)
-            self._state.require("truncate", np.where(ends < before, oldest_seen, before))
+        ends: list[int] = np.minimum(before, lengths.astype(np.int64)).tolist()
+        window = self._config.sliding_window
+        if window is not None:
+            needed = [
+                max(end - (window - 1), 0) if end < length else start
+                for end, length, start in zip(ends, before, self._state.starts, strict=True)
+            ]
+            self._state.require("truncate", needed)
         self._state.cut(ends)
 
     def reorder(self, batch_indices: Sequence[int] | NDArray) -> None:
@@ -297,10 +299,10 @@ class KVCache:
                 f"reorder: batch_indices must be {batch} integers from 0 to {batch - 1}, "
                 f"got {indices.tolist()}"
             )
-        if (indices == np.arange(batch)).all():
-            return
-        reorder_rows(list(self._rows.values()), indices, self.length)
-        self._state.reorder(indices)
+        order: list[int] = indices.tolist()
+        if order != list(range(batch)):
+            reorder_rows(list(self._rows.values()), order, self.length)
+            self._state.reorder(order)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tokens and the configuration to a safetensors file, whole or not at all.
@@ -317,8 +319,7 @@ class KVCache:
             for name, rows in self._rows.items()
             for part, array in rows.arrays().items()
         }
-        state = {name: field.tolist() for name, field in self._state.fields().items()}
-        write_cache_file(path, SavedCache(dataclasses.asdict(self._config), state, arrays))
+        write_cache_file(path, SavedCache(dataclasses.asdict(self._config), self._state.fields(), arrays))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: Any = None) -> KVCache:
@@ -350,7 +351,7 @@ class KVCache:
         if expected.keys() != saved.arrays.keys():
             raise ValueError(f"arrays must be {sorted(expected)}, got {sorted(saved.arrays)}")
         for name, (array, (size, _, ends)) in expected.items():
-            target, given = array[:, :, : min(size, int(ends.max()))], saved.arrays[name]
+            target, given = array[:, :, : min(size, max(ends))], saved.arrays[name]
             if target.shape != given.shape or target.dtype != given.dtype:
                 raise ValueError(
                     f"{name} must be {target.dtype} {list(target.shape)}, "
@@ -380,8 +381,9 @@ class KVCache:
         if batch != self._config.batch:
             raise ValueError(f"attend: q must have batch {self._config.batch}, got {batch}")
         rows = int(shape[-2])
-        if not self._state.lengths.all():
-            raise ValueError(f"attend: every sequence needs tokens, got lengths {self.lengths.tolist()}")
+        lengths = self._state.lengths
+        if not min(lengths):
+            raise ValueError(f"attend: every sequence needs tokens, got lengths {lengths}")
         if rows > self.length:
             raise ValueError(f"attend: q may have no more rows than tokens, got {rows} and {self.length}")
         sliding = self._config.sliding_window
@@ -391,19 +393,19 @@ class KVCache:
                     f"attend: {rows} rows need capacity {sliding + rows - 1} "
                     f"(sliding_window + rows - 1), got {self._config.capacity}"
                 )
-            self._state.require("attend", np.maximum(self._state.lengths - rows - (sliding - 1), 0))
+            self._state.require("attend", [max(length - rows - sliding + 1, 0) for length in lengths])
         return rows
 
     def _operand_rows(self) -> tuple[slice, dict[str, Any]]:
         """The rows that attention reads, and the keywords that say where the oldest token lies."""
         capacity, starts, ends = self._state.span("")
-        held = ends - starts
         if len(self._state.groups()) == 1:
-            rows, ring = locate(capacity, int(starts[0]), int(held[0]))
+            rows, ring = locate(capacity, starts[0], ends[0] - starts[0])
             if "kv_lengths" in ring:
-                ring["kv_lengths"] = held
+                ring["kv_lengths"] = [ring["kv_lengths"]] * len(starts)
             return rows, ring
-        first_rows = starts % capacity
-        if first_rows.any():
+        held = [end - start for start, end in zip(starts, ends, strict=True)]
+        first_rows = [start % capacity for start in starts]
+        if any(first_rows):
             return slice(0, capacity), {"ring_start": first_rows, "kv_lengths": held}
-        return slice(0, int(held.max())), {"kv_lengths": held}
+        return slice(0, max(held)), {"kv_lengths": held}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .kv_cache_config import KVCacheConfig
-from .kv_cache_rows import FLOAT_TYPES, NDArray, Rows, host_array, slice_staged
+from .kv_cache_rows import FLOAT_DTYPES, NDArray, Rows, host_array
 from .kv_cache_state import TokenState, equal_groups
 
 
@@ -26,62 +26,67 @@ class Write(NamedTuple):
 
 def checked_tokens(config: KVCacheConfig, k: Any, v: Any) -> tuple[NDArray, NDArray]:
     """K and V of an append as rank 4 host arrays of the shapes and dtypes that the cache takes."""
-    tokens: list[NDArray] = []
-    for name, x, dim in (("k", k, config.head_dim), ("v", v, config.value_dim)):
-        array = host_array(x)
-        if not any(array.dtype == dtype for dtype in FLOAT_TYPES.values()):
-            known = ", ".join(FLOAT_TYPES)
+    keys = _checked_array(config, "k", k, None, config.head_dim)
+    return keys, _checked_array(config, "v", v, keys.shape[2], config.value_dim)
+
+
+def _checked_array(config: KVCacheConfig, name: str, x: Any, count: int | None, dim: int) -> NDArray:
+    """One of the two; `count` is the number of tokens that it must have, if that is known."""
+    array = host_array(x)
+    if array.dtype not in FLOAT_DTYPES:
+        if array.dtype.newbyteorder("=") not in FLOAT_DTYPES:
+            known = ", ".join(dtype.name for dtype in FLOAT_DTYPES)
             raise TypeError(f"append: {name} must be one of {known}, got {array.dtype.name}")
-        given = array.shape
-        array = array[None] if array.ndim == 3 else array
-        shape = (config.batch, config.kv_heads, tokens[0].shape[2] if tokens else None, dim)
-        if array.ndim != 4 or any(
-            want not in (None, got) for want, got in zip(shape, array.shape, strict=True)
-        ):
-            text = ", ".join("n" if size is None else str(size) for size in shape)
-            raise ValueError(f"append: {name} must have shape [{text}], got {list(given)}")
-        tokens.append(array)
-    return tokens[0], tokens[1]
+        array = array.astype(array.dtype.newbyteorder("="))
+    given = array.shape
+    if len(given) == 3:
+        array = array[None]
+    shape = array.shape
+    tokens = shape[-2] if count is None and len(shape) == 4 else count
+    if shape != (config.batch, config.kv_heads, tokens, dim):
+        wanted = f"[{config.batch}, {config.kv_heads}, {'n' if count is None else count}, {dim}]"
+        raise ValueError(f"append: {name} must have shape {wanted}, got {list(given)}")
+    return array
 
 
-def checked_counts(config: KVCacheConfig, rows: int, lengths: Any) -> NDArray:
-    """Tokens that each sequence adds, int64 ``[batch]``."""
+def checked_counts(config: KVCacheConfig, rows: int, lengths: Any) -> list[int]:
+    """Tokens that each sequence adds."""
     if lengths is None:
-        return np.full(config.batch, rows, np.int64)
+        return [rows] * config.batch
     counts = np.asarray(lengths)
     if counts.dtype.kind not in "iu":
         raise TypeError(f"append: lengths must be integers, got {counts.dtype.name}")
     if counts.shape != (config.batch,):
         raise ValueError(f"append: lengths must have shape [{config.batch}], got {list(counts.shape)}")
-    if counts.min() < 0 or counts.max() > rows:
-        raise ValueError(f"append: lengths must be from 0 to the {rows} rows given, got {counts.tolist()}")
-    return counts.astype(np.int64)
+    listed: list[int] = counts.tolist()
+    if min(listed) < 0 or max(listed) > rows:
+        raise ValueError(f"append: lengths must be from 0 to the {rows} rows given, got {listed}")
+    return listed
 
 
 def plan_writes(
     config: KVCacheConfig,
     stores: Mapping[str, Rows],
     state: TokenState,
-    counts: NDArray,
+    counts: Sequence[int],
     tokens: tuple[NDArray, NDArray],
 ) -> list[Write]:
     """Every write that an append makes; nothing is changed yet."""
-    writes = []
+    writes: list[Write] = []
     for sequences in equal_groups(state.lengths, counts):
-        begin, count = int(state.lengths[sequences.start]), int(counts[sequences.start])
-        end = begin + count
-        spans = {
-            "": (config.capacity, max(begin, end - config.capacity), end),
-            "first_": (config.keep_first, begin, min(end, config.keep_first)),
-            "recent_": (config.keep_last, max(begin, end - config.keep_last), end),
-        }
-        for store, (size, first, last) in spans.items():
-            overwrites = store == "" and bool((state.starts[sequences] < end - size).any())
-            for name, x in zip(("k", "v"), tokens, strict=True):
-                if first < last and size:
+        begin = state.lengths[sequences.start]
+        end = begin + counts[sequences.start]
+        spans = [("", config.capacity, max(begin, end - config.capacity), end)]
+        if config.keep_first:
+            spans.append(("first_", config.keep_first, begin, min(end, config.keep_first)))
+        if config.keep_last:
+            spans.append(("recent_", config.keep_last, max(begin, end - config.keep_last), end))
+        for store, size, first, last in spans:
+            if first < last:
+                overwrites = store == "" and min(state.starts[sequences]) < end - size
+                for name, x in zip(("k", "v"), tokens, strict=True):
                     part = x[sequences, :, first - begin : last - begin]
-                    rows = stores[store + name]
-                    writes.append(Write(rows, name, sequences, first, size, overwrites, part))
+                    writes.append(Write(stores[store + name], name, sequences, first, size, overwrites, part))
     return writes
 
 
@@ -90,18 +95,19 @@ def perform(writes: Sequence[Write]) -> None:
     for write in writes:
         write.rows.check(write.x, write.name)
     # What overwrites tokens that still count is encoded aside first: encoding can fail, copying can not.
-    ready = [w._replace(x=w.rows.stage(w.x)) if w.overwrites else w for w in writes]
+    ready = [w._replace(x=w.rows.stage(w.x, w.name)) if w.overwrites else w for w in writes]
     for write in ready:
         for row, part in _segments(write):
-            write.rows.write(write.sequences, row, part)
+            write.rows.write(write.sequences, row, part, write.name)
 
 
 def _segments(write: Write) -> Iterable[tuple[int, Any]]:
     """The one or two runs of rows that a write fills in its ring."""
     row, count = write.begin % write.size, write.x.shape[2]
-    straight = min(count, write.size - row)
-    if straight == count:
-        yield row, write.x
-    else:
-        yield row, slice_staged(write.x, slice(0, straight))
-        yield 0, slice_staged(write.x, slice(straight, count))
+    straight = write.size - row
+    if count <= straight:
+        return ((row, write.x),)
+    return (
+        (row, write.x[:, :, :straight]),
+        (0, write.x[:, :, straight:]),
+    )

@@ -26,12 +26,16 @@ class KVCacheConfig:
     search: int
 
     def __post_init__(self) -> None:
-        for name in ("batch", "kv_heads", "head_dim", "value_dim", "capacity", "search"):
+        for name in ("batch", "kv_heads", "head_dim", "value_dim", "capacity"):
             _check_integer(name, getattr(self, name), 1)
         for name in ("keep_first", "keep_last"):
             _check_integer(name, getattr(self, name), 0)
         if self.seed is not None:
             _check_integer("seed", self.seed, 0)
+            if self.seed >= 2**64:
+                raise ValueError(f"KVCache: seed must be below 2^64, got {self.seed}")
+        if self.search not in (1, 5, 17):
+            raise ValueError(f"KVCache: search must be 1, 5 or 17, got {self.search}")
         for name in ("k", "v"):
             kind = getattr(self, name)
             if not isinstance(kind, str):

@@ -23,7 +23,7 @@ class Extent(NamedTuple):
         rows, keywords = locate(self.size, self.begin, self.end - self.begin)
         keys, values = (part.view(sequences, rows) for part in self.rows)
         if "kv_lengths" in keywords:
-            keywords["kv_lengths"] = np.full(sequences.stop - sequences.start, keywords["kv_lengths"])
+            keywords["kv_lengths"] = [keywords["kv_lengths"]] * (sequences.stop - sequences.start)
         return keys, values, keywords
 
     def width(self) -> int:
@@ -48,16 +48,17 @@ def slice_mask(mask: Any, begins: Sequence[int], width: int, length: int) -> NDA
     whole = host_array(mask)
     if whole.ndim > 4:
         raise ValueError(f"attend: mask must have rank 1 to 4, got {whole.ndim}")
-    if not whole.shape or whole.shape[-1] == 1:
+    if whole.ndim == 0 or whole.shape[-1] == 1:
         return whole
     if whole.shape[-1] != length:
         raise ValueError(f"attend: mask must have 1 or {length} columns, one a token, got {whole.shape[-1]}")
     if min(begins) == max(begins) and begins[0] + width <= length:
         columns: NDArray = whole[..., begins[0] : begins[0] + width]
         return columns
-    whole = whole.reshape((1,) * (4 - whole.ndim) + whole.shape)
-    padded: NDArray = np.zeros((len(begins), *whole.shape[1:3], width), whole.dtype)
+    spread: NDArray = whole.reshape([1] * (4 - whole.ndim) + list(whole.shape))
+    padded: NDArray = np.zeros((len(begins), *spread.shape[1:3], width), spread.dtype)
     for sequence, begin in enumerate(begins):
-        columns = whole[sequence if whole.shape[0] > 1 else 0, ..., begin : begin + width]
+        rows: NDArray = spread[sequence if len(spread) > 1 else 0]
+        columns = rows[..., begin : begin + width]
         padded[sequence, ..., : columns.shape[-1]] = columns
     return padded

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -103,9 +104,9 @@ def read_cache_file(path: str | os.PathLike[str]) -> SavedCache:
     return SavedCache(config, state, arrays)
 
 
-def held_rows(array: NDArray, size: int, begins: NDArray, ends: NDArray) -> NDArray:
+def held_rows(array: NDArray, size: int, begins: Sequence[int], ends: Sequence[int]) -> NDArray:
     """A copy of the rows in use, axis 2, of a ring of `size` rows; zeros where a sequence holds no token."""
-    used = np.zeros((*array.shape[:2], min(size, int(ends.max())), *array.shape[3:]), array.dtype)
+    used = np.zeros((*array.shape[:2], min(size, max(ends)), *array.shape[3:]), array.dtype)
     for sequence, (begin, end) in enumerate(zip(begins, ends, strict=True)):
         rows = np.arange(begin, end) % size
         used[sequence][:, rows] = array[sequence][:, rows]

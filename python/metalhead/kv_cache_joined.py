@@ -11,7 +11,7 @@ from ._interop import like
 from .attention import flash_attn_vec, merge_attention, sdpa
 from .device import asarray
 from .kv_cache_extent import Extent, slice_mask
-from .kv_cache_rows import FLOAT_TYPES, NDArray, Rows, host_array
+from .kv_cache_rows import FLOAT_DTYPES, NDArray, Rows, host_array
 from .kv_cache_state import STORES, TokenState
 from .turboquant import tq_attention
 
@@ -35,8 +35,9 @@ def joined_attention(
 ) -> Any:
     """Attention over first, packed and recent tokens of every sequence; results as of `attend`."""
     q = host_array(query.q)
-    if not any(q.dtype == dtype for dtype in FLOAT_TYPES.values()):
-        raise TypeError(f"attend: q must be one of {', '.join(FLOAT_TYPES)}, got {q.dtype.name}")
+    if q.dtype not in FLOAT_DTYPES:
+        known = ", ".join(dtype.name for dtype in FLOAT_DTYPES)
+        raise TypeError(f"attend: q must be one of {known}, got {q.dtype.name}")
     rank = q.ndim
     q = q[None] if rank == 3 else q
     result = np.empty((*q.shape[:3], rows["v"].dim), np.float32)
@@ -77,7 +78,7 @@ def _attend_group(
         size, begins, ends = state.span(store)
         if store + "k" in rows:
             pair = (rows[store + "k"], rows[store + "v"])
-            extents[store] = Extent(pair, size, int(begins[sequences.start]), int(ends[sequences.start]))
+            extents[store] = Extent(pair, size, begins[sequences.start], ends[sequences.start])
     mask = query.mask
     if mask is not None:
         mask = host_array(mask)
@@ -87,7 +88,7 @@ def _attend_group(
         query.q[sequences],
         sequences,
         extents[""].end,
-        int(state.lengths.max()),
+        max(state.lengths),
         query.causal,
         query.window,
         mask,
@@ -222,6 +223,8 @@ def _delivered(q: Any, result: NDArray, lse: NDArray, out: Any, return_lse: bool
         target = host_array(out)
         if target.shape != result.shape:
             raise ValueError(f"attend: out must have shape {list(result.shape)}, got {list(target.shape)}")
+        if target.dtype not in FLOAT_DTYPES:
+            raise TypeError(f"attend: out must have a floating dtype, got {target.dtype.name}")
         np.copyto(target, result, casting="unsafe")
         return (out, _of_kind(q, lse)) if return_lse else out
     delivered = _of_kind(q, result.astype(host_array(q).dtype))

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from .device import asarray, empty
+from . import _core
+from .device import Array, empty
 from .turboquant import TQFormat, TQTensor, tq_encode
 
 NDArray: TypeAlias = npt.NDArray[Any]
 
-FLOAT_TYPES: dict[str, Any] = {
-    "float32": np.float32,
-    "float16": np.float16,
-    "bfloat16": ml_dtypes.bfloat16,
-}
-DENSE_KINDS = tuple(FLOAT_TYPES)
+DENSE_KINDS = ("float32", "float16", "bfloat16")
+# The least magnitude that each kind rounds to infinity: its largest number and half a unit more.
+ROUNDS_TO_INFINITY = {"float32": np.inf, "float16": 65520.0, "bfloat16": 2.0**128 - 2.0**119}
 PACKED_KINDS: dict[str, int] = {f"tq{bits}": bits for bits in (2, 3, 4, 5, 6, 8)}
+FLOAT_DTYPES = tuple(np.dtype(t) for t in (np.float32, np.float16, ml_dtypes.bfloat16))
 
 
 class DenseRows:
     """Rows ``[batch, kv_heads, rows, dim]`` in one of the float types."""
 
     def __init__(self, kind: str, shape: tuple[int, int, int, int], device: Any) -> None:
+        self.kind = kind
         self.dim = shape[3]
         self.array = empty(shape, kind, device=device)
 
@@ -37,23 +38,21 @@ class DenseRows:
         """Raise `ValueError` unless every number of `x` is finite in the type of the rows."""
         if x.size == 0:
             return
-        dtype = self.array.numpy().dtype
-        # NaN passes through max and min, so one look at both covers it, without a temporary array.
-        largest = np.maximum(x.max(), -x.min()).astype(np.float32)
-        if not np.isfinite(largest):
+        # NaN passes through both reductions and compares as false, so it is seen without a temporary array.
+        largest = max_magnitude(x)
+        if largest < ROUNDS_TO_INFINITY[self.kind]:
+            return
+        if not largest < np.inf:
             raise ValueError(f"append: {name} must be finite, got NaN or infinity")
-        with np.errstate(over="ignore"):
-            fits = np.isfinite(largest.astype(dtype))
-        if not fits:
-            raise ValueError(f"append: {name} must fit {dtype.name}, got magnitude {float(largest):.6g}")
+        raise ValueError(f"append: {name} must fit {self.kind}, got magnitude {largest:.6g}")
 
-    def stage(self, x: NDArray) -> Any:
+    def stage(self, x: NDArray, name: str) -> Any:
         """`x` in a form whose `write` can not fail."""
         return x
 
-    def write(self, sequences: slice, row: int, x: Any) -> None:
+    def write(self, sequences: slice, row: int, x: Any, name: str) -> None:
         """Store `x` ``[sequences, kv_heads, n, dim]`` from physical row `row` on."""
-        np.copyto(self.array.numpy()[sequences, :, row : row + x.shape[2]], x, casting="unsafe")
+        self.array.numpy()[sequences, :, row : row + x.shape[2]] = x
 
     def view(self, sequences: slice | int, rows: slice) -> Any:
         """The operand for attention: a view of those sequences and rows."""
@@ -68,63 +67,76 @@ class PackedRows:
         self.format = tq_format
         self.device = device
         code_bytes = tq_format.head_dim * tq_format.bits // 8
-        self.codes = empty((*shape[:3], code_bytes), "uint8", device=device)
-        self.norms = empty(shape[:3], tq_format.norm_dtype, device=device)
+        codes = empty((*shape[:3], code_bytes), "uint8", device=device)
+        norms = empty(shape[:3], tq_format.norm_dtype, device=device)
+        self.tensor = TQTensor(codes, norms, tq_format)
 
     def arrays(self) -> dict[str, NDArray]:
         """The memory behind the rows, by name; axis 2 is the row."""
-        return {"codes": self.codes.numpy(), "norms": self.norms.numpy()}
+        return {"codes": self.tensor.codes.numpy(), "norms": self.tensor.norms.numpy()}
 
     def check(self, x: NDArray, name: str) -> None:
-        """Raise `ValueError` unless every number of `x` is finite; the norms are checked by the encoder."""
-        if x.size and not np.isfinite(np.maximum(x.max(), -x.min()).astype(np.float32)):
-            raise ValueError(f"append: {name} must be finite, got NaN or infinity")
+        """Leave the checks to the encoder, which has none to undo when it raises."""
 
-    def stage(self, x: NDArray) -> Any:
+    def stage(self, x: NDArray, name: str) -> Any:
         """`x` encoded aside, so that its `write` can not fail."""
-        return tq_encode(x, self.format, device=self.device)
+        return self._encoded(x, name, None)
 
-    def write(self, sequences: slice, row: int, x: Any) -> None:
+    def write(self, sequences: slice, row: int, x: Any, name: str) -> None:
         """Store `x`, dense or staged, ``[sequences, kv_heads, n, dim]`` from physical row `row` on."""
         view = self.view(sequences, slice(row, row + x.shape[2]))
         if isinstance(x, TQTensor):
             np.copyto(host_array(view.codes), host_array(x.codes))
             np.copyto(host_array(view.norms), host_array(x.norms))
         else:
-            tq_encode(x, self.format, out=view, device=self.device)
+            self._encoded(x, name, view)
 
     def view(self, sequences: slice | int, rows: slice) -> Any:
         """The operand for attention: a view of those sequences and rows."""
-        return TQTensor(self.codes[sequences, :, rows], self.norms[sequences, :, rows], self.format)
+        # The constructor's checks cost more than a decoding step's share and have passed for the whole.
+        view = object.__new__(TQTensor)
+        view.codes = self.tensor.codes[sequences, :, rows]
+        view.norms = self.tensor.norms[sequences, :, rows]
+        view.format = self.format
+        return view
+
+    def _encoded(self, x: NDArray, name: str, out: TQTensor | None) -> TQTensor:
+        try:
+            return tq_encode(x, self.format, out=out, device=self.device)
+        except ValueError as error:
+            raise ValueError(f"append: {name} can not be packed: {error}") from error
 
 
 Rows: TypeAlias = DenseRows | PackedRows
 
 
+def max_magnitude(x: NDArray) -> float:
+    """The largest absolute value, NaN if there is one."""
+    high, low = np.maximum.reduce(x, axis=None), np.minimum.reduce(x, axis=None)
+    return float(high) if high >= -low or high != high else -float(low)
+
+
 def host_array(x: Any) -> NDArray:
     """`x` as a NumPy array over the same memory where that is possible."""
-    return x if isinstance(x, np.ndarray) else np.asarray(asarray(x).numpy())
-
-
-def slice_staged(x: Any, rows: slice) -> Any:
-    """Rows of what `stage` returned."""
-    if isinstance(x, TQTensor):
-        return TQTensor(x.codes[:, :, rows], x.norms[:, :, rows], x.format)
-    return x[:, :, rows]
+    if isinstance(x, np.ndarray):
+        return x
+    if isinstance(x, Array):
+        return x.numpy()
+    return _core.numpy_from_dlpack(x) if hasattr(x, "__dlpack__") else np.asarray(x)
 
 
 def make_rows(
     kind: str, shape: tuple[int, int, int, int], seed: int | None, search: int, device: Any
 ) -> Rows:
     """Rows of a kind: a float type or ``tq2`` to ``tq8``; `shape` is ``[batch, kv_heads, rows, dim]``."""
-    if kind in FLOAT_TYPES:
+    if kind in DENSE_KINDS:
         return DenseRows(kind, shape, device)
     return PackedRows(
         TQFormat(bits=PACKED_KINDS[kind], head_dim=shape[3], seed=seed, search=search), shape, device
     )
 
 
-def reorder_rows(all_rows: list[Rows], indices: NDArray, used: int) -> None:
+def reorder_rows(all_rows: list[Rows], indices: Sequence[int], used: int) -> None:
     """Make sequence b a copy of sequence ``indices[b]`` in the first `used` rows of every array."""
     arrays = [array[:, :, :used] for rows in all_rows for array in rows.arrays().values()]
     # One scratch for the largest head comes first: when it can not be had, nothing has been moved.

@@ -94,8 +94,8 @@ class TQTensor:
 
     Notes
     -----
-    The arrays are kept, not copied, whatever library they come from. Indexing takes leading axes (batch, head,
-    row) and gives a view.
+    The arrays are kept, not copied, whatever library they come from. Indexing takes leading axes (batch,
+    head, row) and gives a view.
 
     Examples
     --------
@@ -115,13 +115,13 @@ class TQTensor:
         shape = tuple(codes.shape)
         if not shape or shape[-1] != format.code_bytes:
             raise ValueError(
-                f"TQTensor: codes of {format.bits} bits and head_dim {format.head_dim} must end in an axis of "
-                f"{format.code_bytes} bytes, got shape {shape}"
+                f"TQTensor: codes of {format.bits} bits and head_dim {format.head_dim} must end in an axis "
+                f"of {format.code_bytes} bytes, got shape {shape}"
             )
         if tuple(norms.shape) != shape[:-1]:
             raise ValueError(
-                f"TQTensor: norms must have the shape of codes without the last axis, got {tuple(norms.shape)} "
-                f"for codes {shape}"
+                f"TQTensor: norms must have the shape of codes without the last axis, got "
+                f"{tuple(norms.shape)} for codes {shape}"
             )
         self.codes = codes
         self.norms = norms
@@ -167,7 +167,8 @@ def tq_encode(x: Any, format: TQFormat, *, out: TQTensor | None = None, device: 
     format : TQFormat
         Its ``head_dim`` must be x's last axis.
     out : TQTensor of x's shape and this format, optional
-        Where the result goes, for instance rows of a cache; may not overlap x.
+        Where the result goes, for instance rows of a cache; may not overlap x. The last axis of its codes
+        and of its norms must be contiguous.
     device : str or Device, optional
         Where to run; by default where the arrays are, else the default device.
 
@@ -185,8 +186,8 @@ def tq_encode(x: Any, format: TQFormat, *, out: TQTensor | None = None, device: 
 
     Notes
     -----
-    TurboQuant (arXiv 2504.19874) without its second stage; the norms are those of DRIVE and EDEN. The exact rule
-    stands in docs/turboquant.md.
+    TurboQuant (arXiv 2504.19874) without its second stage; the norms are those of DRIVE and EDEN. The exact
+    rule stands in docs/turboquant.md.
 
     Examples
     --------
@@ -331,8 +332,8 @@ def tq_attention(
 ) -> Any:
     """Attention over packed keys and values, which are never decoded to memory.
 
-    The result is that of `sdpa` over the decoded K and V; parameters, results and errors are those of `sdpa` too.
-    Up to 16 query rows take the decode path of `flash_attn_vec`.
+    The result is that of `sdpa` over the decoded K and V; parameters, results and errors are those of `sdpa`
+    too. Up to 16 query rows take the decode path of `flash_attn_vec`.
 
     Parameters
     ----------
@@ -340,19 +341,22 @@ def tq_attention(
     k, v : TQTensor [B, Hkv, Lk, D] and [B, Hkv, Lk, Dv]
         Each with its own format. Either one may be a dense array instead, as `sdpa` takes it.
     rotated : bool
-        q comes rotated as the keys are, and the output stays rotated as the values are. Callers do both themselves.
+        q comes rotated as the keys are, and the output stays rotated as the values are: for callers who do
+        both themselves. A dense side is not rotated.
     splits : int, optional
         Workers that share the keys of one KV head; for at most 16 query rows.
 
     Notes
     -----
-    q is rotated once for each head and the output rotated back once; the norms multiply finished scores and weights.
+    q is rotated once for each head and the output rotated back once; the norms multiply finished scores and
+    weights.
 
     Examples
     --------
     >>> import numpy as np, metalhead as mh
     >>> rng = np.random.default_rng(0)
-    >>> q, k, v = (rng.standard_normal((1, h, n, 128), dtype=np.float32) for h, n in ((8, 1), (2, 300), (2, 300)))
+    >>> q = rng.standard_normal((1, 8, 1, 128), dtype=np.float32)
+    >>> k, v = rng.standard_normal((2, 1, 2, 300, 128), dtype=np.float32)
     >>> k, v = (mh.tq_encode(x, mh.TQFormat(bits=6)) for x in (k, v))
     >>> exact = mh.sdpa(q, mh.tq_decode(k), mh.tq_decode(v))
     >>> bool(np.allclose(mh.tq_attention(q, k, v), exact, atol=1e-5))

@@ -1,4 +1,5 @@
-// The C interface between compiled shaders and the SIMT runtime; it includes nothing, so both sides can use it.
+// The C interface between compiled shaders and the SIMT runtime; it includes nothing, so both sides can use
+// it.
 #pragma once
 
 enum {
@@ -129,8 +130,8 @@ struct SimtConstantValues {
   alignas(16) unsigned char values[kSimtMaxConstants][kSimtConstantBytes];
 };
 
-/// Combines the operands of all active lanes; returns 0, or 1 + 256 * reader + source for a read of an inactive lane,
-/// or -1 where lanes that must agree do not.
+/// Combines the operands of all active lanes; returns 0, or 1 + 256 * reader + source for a read of an
+/// inactive lane, or -1 where lanes that must agree do not.
 typedef int (*SimtCombine)(void* const* operands, unsigned active);
 
 extern "C" {
@@ -140,7 +141,8 @@ void simt_register_kernel(const SimtKernel* kernel);
 void simt_register_threadgroup_variables(SimtThreadgroupVariable* first, SimtThreadgroupVariable* last);
 
 void simt_barrier(int scope, unsigned memory_flags, SimtPlace place);
-void simt_collective(const char* operation, void* operand, SimtCombine combine, unsigned flags, SimtPlace place);
+void simt_collective(const char* operation, void* operand, SimtCombine combine, unsigned flags,
+                     SimtPlace place);
 unsigned simt_lane();
 unsigned simt_active_lanes();
 void* simt_threadgroup_variable(const SimtThreadgroupVariable* variable);

@@ -180,18 +180,19 @@ void objc_setProperty_nonatomic(ObjectBody* object, Selector*, ObjectBody* value
 }
 
 // Every class here that a property copies is immutable or a block, so a copy is a retain.
-void objc_setProperty_nonatomic_copy(ObjectBody* object, Selector* selector, ObjectBody* value, ptrdiff_t offset) {
+void objc_setProperty_nonatomic_copy(ObjectBody* object, Selector* selector, ObjectBody* value,
+                                     ptrdiff_t offset) {
   objc_setProperty_nonatomic(object, selector, value, offset);
 }
 void objc_setProperty_atomic(ObjectBody* object, Selector* selector, ObjectBody* value, ptrdiff_t offset) {
   objc_setProperty_nonatomic(object, selector, value, offset);
 }
-void objc_setProperty_atomic_copy(ObjectBody* object, Selector* selector, ObjectBody* value, ptrdiff_t offset) {
+void objc_setProperty_atomic_copy(ObjectBody* object, Selector* selector, ObjectBody* value,
+                                  ptrdiff_t offset) {
   objc_setProperty_nonatomic(object, selector, value, offset);
 }
 
 ObjectBody* objc_getProperty(ObjectBody* object, Selector*, ptrdiff_t offset, bool) {
-  return objc_retainAutorelease(
-      *reinterpret_cast<ObjectBody**>(reinterpret_cast<char*>(object) + offset));
+  return objc_retainAutorelease(*reinterpret_cast<ObjectBody**>(reinterpret_cast<char*>(object) + offset));
 }
 }

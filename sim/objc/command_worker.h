@@ -1,4 +1,5 @@
-// The thread behind a command queue: runs committed command buffers and checks that conflicting commands are ordered.
+// The thread behind a command queue: runs committed command buffers and checks that conflicting commands are
+// ordered.
 #pragma once
 
 #include <condition_variable>
@@ -21,7 +22,8 @@ struct TouchRecord {
   std::vector<TouchedRange> ranges;
 };
 
-/// Text about two commands that touch the same bytes, one writing, without anything that orders them; else empty.
+/// Text about two commands that touch the same bytes, one writing, without anything that orders them; else
+/// empty.
 std::string find_conflict(const TouchRecord& before, const TouchRecord& now);
 
 class CommandWorker : public std::enable_shared_from_this<CommandWorker> {
@@ -34,7 +36,8 @@ class CommandWorker : public std::enable_shared_from_this<CommandWorker> {
   /// Queues a command buffer; called by its `commit`.
   void submit(SimCommandBuffer* command_buffer);
 
-  /// Blocks while as many command buffers as Metal allows are not completed; false if waiting could never end.
+  /// Blocks while as many command buffers as Metal allows are not completed; false if waiting could never
+  /// end.
   bool reserve_command_buffer();
   void command_buffer_gone(bool was_committed);
 

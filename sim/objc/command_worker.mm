@@ -5,6 +5,7 @@
 #include <chrono>
 #include <sstream>
 
+#include "objc/device_writes.h"
 #include "objc/execution_counters.h"
 #include "objc/fault.h"
 #include "objc/foundation_objects.h"
@@ -31,7 +32,8 @@ void fill_call(const DispatchRecord& dispatch, uint64_t seed, KernelCall* call) 
   call->threadgroups = {static_cast<uint32_t>(dispatch.threadgroups.width),
                         static_cast<uint32_t>(dispatch.threadgroups.height),
                         static_cast<uint32_t>(dispatch.threadgroups.depth)};
-  call->threads = {static_cast<uint32_t>(dispatch.threads.width), static_cast<uint32_t>(dispatch.threads.height),
+  call->threads = {static_cast<uint32_t>(dispatch.threads.width),
+                   static_cast<uint32_t>(dispatch.threads.height),
                    static_cast<uint32_t>(dispatch.threads.depth)};
   for (const auto& [index, slot] : dispatch.slots) {
     KernelCall::Bound& bound = call->buffers[index];
@@ -59,7 +61,8 @@ void separate_written_arguments(const DispatchRecord& dispatch, KernelCall* call
     for (const auto& [other_index, other] : dispatch.slots) {
       if (slot.buffer == nil || other.buffer != slot.buffer || other.offset <= slot.offset) continue;
       if (!may_write(dispatch, index) && !may_write(dispatch, other_index)) continue;
-      call->buffers[index].length = std::min<uint64_t>(call->buffers[index].length, other.offset - slot.offset);
+      call->buffers[index].length =
+          std::min<uint64_t>(call->buffers[index].length, other.offset - slot.offset);
     }
   }
 }
@@ -80,8 +83,9 @@ std::string find_conflict(const TouchRecord& before, const TouchRecord& now) {
       if ((!a.written && !b.written) || a.end <= b.begin || b.end <= a.begin) continue;
       std::ostringstream text;
       text << "commands are not ordered: " << before.command << (a.written ? " writes " : " reads ") << "and "
-           << now.command << (b.written ? " writes " : " reads ") << std::min(a.end, b.end) - std::max(a.begin, b.begin)
-           << " bytes at " << static_cast<const void*>(std::max(a.begin, b.begin)) << " without a barrier or fence";
+           << now.command << (b.written ? " writes " : " reads ")
+           << std::min(a.end, b.end) - std::max(a.begin, b.begin) << " bytes at "
+           << static_cast<const void*>(std::max(a.begin, b.begin)) << " without a barrier or fence";
       return text.str();
     }
   }
@@ -158,8 +162,12 @@ void CommandWorker::run_thread() {
 void CommandWorker::execute(SimCommandBuffer* command_buffer) {
   random_.seed(schedule_seed() * 0x9e3779b97f4a7c15u + command_buffer->sequence_);
   command_buffer_ = command_buffer->sequence_;
-  std::erase_if(unordered_, [&](const TouchRecord& r) { return r.command_buffer <= command_buffer->host_synced_; });
+  std::erase_if(unordered_,
+                [&](const TouchRecord& r) { return r.command_buffer <= command_buffer->host_synced_; });
   command_buffer->status_ = MTLCommandBufferStatusScheduled;
+  if (const uint32_t delay = execution_delay(); delay != 0) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(delay));
+  }
   const double start = seconds_now();
   std::string error;
   take_fault(Fault::kExecution, &error);
@@ -187,8 +195,10 @@ void CommandWorker::execute(SimCommandBuffer* command_buffer) {
     }
   }
   flush();
-  [command_buffer finishWithError:error start:start end:std::max(seconds_now(), start + 1e-9)
-                   handlersFirst:(random_() & 1) != 0];
+  [command_buffer finishWithError:error
+                            start:start
+                              end:std::max(seconds_now(), start + 1e-9)
+                    handlersFirst:(random_() & 1) != 0];
 }
 
 std::string CommandWorker::execute_segment(std::vector<const DispatchRecord*>& segment, bool concurrent) {
@@ -205,7 +215,9 @@ std::string CommandWorker::execute_dispatch(const DispatchRecord& dispatch, uint
   KernelCall call;
   fill_call(dispatch, seed, &call);
   separate_written_arguments(dispatch, &call);
+  const DeviceWrites writes(call);
   KernelResult result = run_kernel(call);
+  writes.announce();
   execution_counters().commands += 1;
   if (!result.error.empty()) return result.error;
   if (!result.ranges_known || touches_tracked_only(dispatch)) return "";

@@ -20,6 +20,8 @@ struct Entry {
 std::mutex fault_mutex;
 std::array<Entry, static_cast<size_t>(Fault::kCount)> entries;
 
+std::atomic<uint32_t> delay_milliseconds{0};
+
 uint64_t seed_from_environment() {
   const char* text = std::getenv("METALHEAD_SIM_SEED");
   return text != nullptr ? std::strtoull(text, nullptr, 10) : 1;
@@ -57,6 +59,9 @@ bool take_fault(Fault fault, std::string* text) {
 
 void set_schedule_seed(uint64_t value) { seed().store(value); }
 uint64_t schedule_seed() { return seed().load(); }
+
+void set_execution_delay(uint32_t milliseconds) { delay_milliseconds.store(milliseconds); }
+uint32_t execution_delay() { return delay_milliseconds.load(); }
 
 ExecutionCounters& execution_counters() {
   static ExecutionCounters counters;

@@ -9,7 +9,7 @@ namespace metalhead::sim {
 /// What can be made to fail; each is one place where Metal itself may return nil or an error.
 enum class Fault {
   kDeviceAbsent,
-  kOldDevice,         ///< the device has no Apple7 features
+  kOldDevice,  ///< the device has no Apple7 features
   kQueue,
   kFence,
   kBufferAllocation,
@@ -18,9 +18,9 @@ enum class Fault {
   kLibrarySource,
   kFunction,
   kPipeline,
-  kCommandBuffer,     ///< no command buffer is handed out
+  kCommandBuffer,  ///< no command buffer is handed out
   kEncoder,
-  kExecution,         ///< a command buffer ends with an error
+  kExecution,  ///< a command buffer ends with an error
   kArchiveCreate,
   kArchiveSerialize,
   kResidencySet,
@@ -39,6 +39,10 @@ bool take_fault(Fault fault, std::string* text);
 /// Seed for the order of unordered commands, of completion handlers and of a kernel's threads.
 void set_schedule_seed(uint64_t seed);
 uint64_t schedule_seed();
+
+/// Milliseconds that the GPU idles before it starts a command buffer.
+void set_execution_delay(uint32_t milliseconds);
+uint32_t execution_delay();
 
 /// Commands that ran since the process started, and those whose touched byte ranges were known and checked.
 struct ExecutionCounts {

@@ -18,7 +18,7 @@ struct KernelArgument {
   int index = 0;
   std::string name;
   bool writes = false;
-  bool conditional = false;      ///< a function constant, or an expression of several, switches the argument on
+  bool conditional = false;  ///< a function constant, or an expression of several, switches the argument on
   std::optional<int> condition;  ///< the constant's index where it is a single one
   uint32_t element_bytes = 1;
   uint32_t element_alignment = 1;

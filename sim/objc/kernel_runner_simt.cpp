@@ -24,8 +24,10 @@ KernelArgument describe_argument(const simt::KernelInfo& kernel, const simt::Arg
   return argument;
 }
 
-void add_ranges(const std::vector<simt::ByteRange>& from, const std::byte* base, bool written, KernelResult* result) {
-  for (const simt::ByteRange& range : from) result->touched.push_back({base + range.begin, base + range.end, written});
+void add_ranges(const std::vector<simt::ByteRange>& from, const std::byte* base, bool written,
+                KernelResult* result) {
+  for (const simt::ByteRange& range : from)
+    result->touched.push_back({base + range.begin, base + range.end, written});
 }
 
 }  // namespace
@@ -36,13 +38,14 @@ std::optional<KernelDescription> describe_kernel(const std::string& name) {
   KernelDescription kernel;
   kernel.name = from->name;
   kernel.source_file = from->file;
-  for (const simt::ArgumentInfo& argument : from->buffers) kernel.buffers.push_back(describe_argument(*from, argument));
+  for (const simt::ArgumentInfo& argument : from->buffers)
+    kernel.buffers.push_back(describe_argument(*from, argument));
   for (const simt::ArgumentInfo& argument : from->threadgroup_arguments) {
     kernel.threadgroup_arguments.push_back(argument.index);
   }
   for (const simt::ConstantInfo& constant : from->constants) {
-    kernel.constants.push_back(
-        {constant.index, constant.name, constant.type, static_cast<uint32_t>(constant.bytes), !constant.required});
+    kernel.constants.push_back({constant.index, constant.name, constant.type,
+                                static_cast<uint32_t>(constant.bytes), !constant.required});
   }
   kernel.max_threads_per_threadgroup = static_cast<uint32_t>(from->max_threads_per_threadgroup);
   kernel.static_threadgroup_bytes = static_cast<uint32_t>(from->static_threadgroup_bytes);
@@ -56,7 +59,8 @@ KernelResult run_kernel(const KernelCall& call) {
   for (size_t slot = 0; slot < call.buffers.size(); ++slot) {
     dispatch.buffers[slot] = {call.buffers[slot].data, call.buffers[slot].length};
   }
-  for (const auto& [index, bytes] : call.threadgroup_bytes) dispatch.threadgroup_bytes[static_cast<size_t>(index)] = bytes;
+  for (const auto& [index, bytes] : call.threadgroup_bytes)
+    dispatch.threadgroup_bytes[static_cast<size_t>(index)] = bytes;
   dispatch.threadgroups = {call.threadgroups[0], call.threadgroups[1], call.threadgroups[2]};
   dispatch.threads_per_threadgroup = {call.threads[0], call.threads[1], call.threads[2]};
   dispatch.seed = call.seed;

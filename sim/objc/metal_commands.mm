@@ -1,4 +1,5 @@
-// Command queue, command buffer and compute encoder of the Metal look-alike, with the checks of Metal's API layer.
+// Command queue, command buffer and compute encoder of the Metal look-alike, with the checks of Metal's API
+// layer.
 #include "objc/command_worker.h"
 #include "objc/fault.h"
 #include "objc/foundation_objects.h"
@@ -20,7 +21,8 @@ using namespace metalhead::sim;
 - (id<MTLCommandBuffer>)commandBuffer {
   if (take_fault(Fault::kCommandBuffer, nullptr)) return nil;
   if (!worker_->reserve_command_buffer()) {
-    report_misuse("commandBuffer: 64 command buffers are alive and none is committed, waiting would never end");
+    report_misuse(
+        "commandBuffer: 64 command buffers are alive and none is committed, waiting would never end");
     return nil;
   }
   SimCommandBuffer* command_buffer = [SimCommandBuffer new];
@@ -98,7 +100,10 @@ using namespace metalhead::sim;
 }
 
 // Metal does not say whether a waiting thread or a handler sees the end first, so both orders occur.
-- (void)finishWithError:(const std::string&)text start:(double)start end:(double)end handlersFirst:(bool)handlersFirst {
+- (void)finishWithError:(const std::string&)text
+                  start:(double)start
+                    end:(double)end
+          handlersFirst:(bool)handlersFirst {
   start_ = start;
   end_ = end;
   if (!text.empty()) error_ = make_error(@"MTLCommandBufferErrorDomain", 1, text);
@@ -154,7 +159,8 @@ bool is_switched_on(const KernelArgument& argument, const SimPipeline* pipeline)
 std::string slot_problem(const KernelDescription& kernel, const KernelArgument& argument, const Slot& slot) {
   const bool is_buffer = slot.buffer != nil;
   const NSUInteger length = is_buffer ? slot.buffer->length_ - slot.offset : slot.bytes.size();
-  if (!is_buffer && argument.writes) return place(kernel, argument) + "bytes are bound where the kernel may write";
+  if (!is_buffer && argument.writes)
+    return place(kernel, argument) + "bytes are bound where the kernel may write";
   if (slot.offset % argument.element_alignment != 0) {
     return place(kernel, argument) + "offset " + std::to_string(slot.offset) + " must be a multiple of " +
            std::to_string(argument.element_alignment);
@@ -190,7 +196,8 @@ std::string size_problem(const DispatchRecord& dispatch) {
   const NSUInteger count = threads.width * threads.height * threads.depth;
   if (count == 0 || count > kernel.max_threads_per_threadgroup || count > kMaxThreadsPerThreadgroup) {
     return kernel.name + ": " + std::to_string(count) + " threads per threadgroup, must be from 1 to " +
-           std::to_string(std::min<NSUInteger>(kernel.max_threads_per_threadgroup, kMaxThreadsPerThreadgroup));
+           std::to_string(
+               std::min<NSUInteger>(kernel.max_threads_per_threadgroup, kMaxThreadsPerThreadgroup));
   }
   NSUInteger bytes = kernel.static_threadgroup_bytes;
   for (const auto& [index, length] : dispatch.threadgroup_bytes) bytes += length;
@@ -219,15 +226,16 @@ std::string size_problem(const DispatchRecord& dispatch) {
 - (void)setBuffer:(id<MTLBuffer>)buffer offset:(NSUInteger)offset atIndex:(NSUInteger)index {
   SingleCaller guard(self);
   if (!is_open(self, "setBuffer")) return;
-  if (index >= kMaxBufferSlots) return report_misuse("setBuffer: index " + std::to_string(index) + " must be below 31");
+  if (index >= kMaxBufferSlots)
+    return report_misuse("setBuffer: index " + std::to_string(index) + " must be below 31");
   SimBuffer* simulated = (SimBuffer*)buffer;
   if (simulated == nil) {
     current_.slots.erase(index);
     return;
   }
   if (offset >= simulated->length_) {
-    return report_misuse("setBuffer: offset " + std::to_string(offset) + " must be below the buffer's length " +
-                         std::to_string(simulated->length_));
+    return report_misuse("setBuffer: offset " + std::to_string(offset) +
+                         " must be below the buffer's length " + std::to_string(simulated->length_));
   }
   current_.slots[index] = Slot{simulated, offset, {}};
 }
@@ -235,7 +243,8 @@ std::string size_problem(const DispatchRecord& dispatch) {
 - (void)setBytes:(const void*)bytes length:(NSUInteger)length atIndex:(NSUInteger)index {
   SingleCaller guard(self);
   if (!is_open(self, "setBytes")) return;
-  if (index >= kMaxBufferSlots) return report_misuse("setBytes: index " + std::to_string(index) + " must be below 31");
+  if (index >= kMaxBufferSlots)
+    return report_misuse("setBytes: index " + std::to_string(index) + " must be below 31");
   if (length == 0 || length > kMaxSetBytes) {
     return report_misuse("setBytes: length " + std::to_string(length) + " must be from 1 to 4096");
   }
@@ -248,15 +257,18 @@ std::string size_problem(const DispatchRecord& dispatch) {
   if (!is_open(self, "setThreadgroupMemoryLength")) return;
   if (index >= kMaxBufferSlots) return report_misuse("setThreadgroupMemoryLength: index must be below 31");
   if (length % 16 != 0) {
-    return report_misuse("setThreadgroupMemoryLength: length " + std::to_string(length) + " must be a multiple of 16");
+    return report_misuse("setThreadgroupMemoryLength: length " + std::to_string(length) +
+                         " must be a multiple of 16");
   }
   if (length > kMaxThreadgroupMemory) {
-    return report_misuse("setThreadgroupMemoryLength: length " + std::to_string(length) + " must be at most 32768");
+    return report_misuse("setThreadgroupMemoryLength: length " + std::to_string(length) +
+                         " must be at most 32768");
   }
   current_.threadgroup_bytes[index] = length;
 }
 
-- (void)dispatchThreadgroups:(MTLSize)threadgroupsPerGrid threadsPerThreadgroup:(MTLSize)threadsPerThreadgroup {
+- (void)dispatchThreadgroups:(MTLSize)threadgroupsPerGrid
+       threadsPerThreadgroup:(MTLSize)threadsPerThreadgroup {
   SingleCaller guard(self);
   if (!is_open(self, "dispatchThreadgroups")) return;
   if (current_.pipeline == nil) return report_misuse("dispatchThreadgroups: no pipeline is set");

@@ -122,7 +122,8 @@ using namespace metalhead::sim;
 
 - (id<MTLBuffer>)newBufferWithLength:(NSUInteger)length options:(MTLResourceOptions)options {
   if (length == 0 || length > kMaxBufferBytes) {
-    report_misuse("newBufferWithLength: length " + std::to_string(length) + " must be from 1 to maxBufferLength");
+    report_misuse("newBufferWithLength: length " + std::to_string(length) +
+                  " must be from 1 to maxBufferLength");
     return nil;
   }
   if (take_fault(Fault::kBufferAllocation, nullptr)) return nil;
@@ -144,7 +145,8 @@ using namespace metalhead::sim;
     return nil;
   }
   if (length == 0 || length % kPageBytes != 0 || length > kMaxBufferBytes) {
-    report_misuse("newBufferWithBytesNoCopy: length " + std::to_string(length) + " must be a multiple of the page size");
+    report_misuse("newBufferWithBytesNoCopy: length " + std::to_string(length) +
+                  " must be a multiple of the page size");
     return nil;
   }
   if (take_fault(Fault::kBufferWrap, nullptr)) return nil;
@@ -167,10 +169,11 @@ using namespace metalhead::sim;
   return new_library_from_source(text_of(source), options, error);
 }
 
-- (id<MTLComputePipelineState>)newComputePipelineStateWithDescriptor:(MTLComputePipelineDescriptor*)descriptor
-                                                             options:(MTLPipelineOption)options
-                                                          reflection:(MTLComputePipelineReflection* __autoreleasing*)reflection
-                                                               error:(NSError* __autoreleasing*)error {
+- (id<MTLComputePipelineState>)
+    newComputePipelineStateWithDescriptor:(MTLComputePipelineDescriptor*)descriptor
+                                  options:(MTLPipelineOption)options
+                               reflection:(MTLComputePipelineReflection* __autoreleasing*)reflection
+                                    error:(NSError* __autoreleasing*)error {
   if (reflection != nil) report_misuse("newComputePipelineState: the look-alike gives no reflection");
   return new_pipeline(descriptor, options, error);
 }

@@ -1,4 +1,5 @@
-// Libraries, functions, pipelines and archives of the look-alike, as functions that the device's methods call.
+// Libraries, functions, pipelines and archives of the look-alike, as functions that the device's methods
+// call.
 #pragma once
 
 #import <Metal/Metal.h>
@@ -17,7 +18,8 @@ id<MTLLibrary> new_library_from_file(const std::string& path, NSError* __autorel
 id<MTLLibrary> new_library_from_source(const std::string& source, MTLCompileOptions* options,
                                        NSError* __autoreleasing* error) __attribute__((ns_returns_retained));
 id<MTLComputePipelineState> new_pipeline(MTLComputePipelineDescriptor* descriptor, MTLPipelineOption options,
-                                         NSError* __autoreleasing* error) __attribute__((ns_returns_retained));
+                                         NSError* __autoreleasing* error)
+    __attribute__((ns_returns_retained));
 id<MTLBinaryArchive> new_archive(const std::string& path, NSError* __autoreleasing* error)
     __attribute__((ns_returns_retained));
 

@@ -13,7 +13,8 @@
 
 using namespace metalhead::sim;
 
-static void set_error(NSError* __autoreleasing* error, NSString* domain, NSInteger code, const std::string& text) {
+static void set_error(NSError* __autoreleasing* error, NSString* domain, NSInteger code,
+                      const std::string& text) {
   if (error != nil) *error = make_error(domain, code, text);
 }
 
@@ -60,10 +61,12 @@ static const char* constant_type_name(MTLDataType type) {
 @end
 
 /// Text of what is wrong with the constants, empty if the function can be specialised with them.
-static std::string constants_problem(const KernelDescription& kernel, const std::map<int, ConstantValue>& values) {
+static std::string constants_problem(const KernelDescription& kernel,
+                                     const std::map<int, ConstantValue>& values) {
   for (const KernelConstant& constant : kernel.constants) {
     const auto given = values.find(constant.index);
-    // Whether this function reads the constant shows only when it runs: the runtime then reports a missing value.
+    // Whether this function reads the constant shows only when it runs: the runtime then reports a missing
+    // value.
     if (given == values.end()) continue;
     if (given->second.type != constant.type) {
       return "function constant " + constant.name + " is " + constant.type + ", got " + given->second.type;
@@ -209,7 +212,8 @@ id<MTLLibrary> new_library_from_source(const std::string& source, MTLCompileOpti
     return nil;
   }
   if (source.find("#include \"") != std::string::npos) {
-    set_error(error, @"MTLLibraryErrorDomain", 3, "program_source: fatal error: a quoted include was not found");
+    set_error(error, @"MTLLibraryErrorDomain", 3,
+              "program_source: fatal error: a quoted include was not found");
     return nil;
   }
   if (options != nil && options.languageVersion != 0 && options.languageVersion < MTLLanguageVersion3_1) {
@@ -235,7 +239,8 @@ id<MTLComputePipelineState> new_pipeline(MTLComputePipelineDescriptor* descripto
     return nil;
   }
   if (!function->specialized_) {
-    report_misuse("newComputePipelineState: function " + function->kernel_.name + " needs function constant values");
+    report_misuse("newComputePipelineState: function " + function->kernel_.name +
+                  " needs function constant values");
     return nil;
   }
   bool archived = false;

@@ -142,7 +142,10 @@ std::string archive_key(const std::string& kernel, const std::map<int, ConstantV
   std::mutex mutex_;
   std::condition_variable finished_;
 }
-- (void)finishWithError:(const std::string&)text start:(double)start end:(double)end handlersFirst:(bool)handlersFirst;
+- (void)finishWithError:(const std::string&)text
+                  start:(double)start
+                    end:(double)end
+          handlersFirst:(bool)handlersFirst;
 @end
 
 @interface SimEncoder : NSObject <MTLComputeCommandEncoder> {

@@ -87,7 +87,8 @@ ClassObject* class_of(const ObjectBody* object) {
   return is_tagged(object) ? tagged_string_class : object->isa;
 }
 
-// Lock-free on purpose: a lock here would order threads that the program itself leaves unordered, and hide their races.
+// Lock-free on purpose: a lock here would order threads that the program itself leaves unordered, and hide
+// their races.
 void* find_method(const ClassObject* target, const char* interned_name) {
   for (; target != nullptr; target = target->superclass) {
     if (target->record == nullptr) continue;
@@ -168,18 +169,18 @@ void* sim_objc_lookup(ObjectBody* receiver, Selector* selector) {
 }
 
 // A message send keeps every argument register, finds the method and jumps to it with the stack as it was.
-#define METALHEAD_SAVE_ARGUMENTS                                                                             \
-  "pushq %rbp\n movq %rsp, %rbp\n subq $192, %rsp\n"                                                         \
-  "movq %rdi, (%rsp)\n movq %rsi, 8(%rsp)\n movq %rdx, 16(%rsp)\n movq %rcx, 24(%rsp)\n"                     \
-  "movq %r8, 32(%rsp)\n movq %r9, 40(%rsp)\n movq %rax, 48(%rsp)\n"                                          \
-  "movaps %xmm0, 64(%rsp)\n movaps %xmm1, 80(%rsp)\n movaps %xmm2, 96(%rsp)\n movaps %xmm3, 112(%rsp)\n"     \
+#define METALHEAD_SAVE_ARGUMENTS                                                                         \
+  "pushq %rbp\n movq %rsp, %rbp\n subq $192, %rsp\n"                                                     \
+  "movq %rdi, (%rsp)\n movq %rsi, 8(%rsp)\n movq %rdx, 16(%rsp)\n movq %rcx, 24(%rsp)\n"                 \
+  "movq %r8, 32(%rsp)\n movq %r9, 40(%rsp)\n movq %rax, 48(%rsp)\n"                                      \
+  "movaps %xmm0, 64(%rsp)\n movaps %xmm1, 80(%rsp)\n movaps %xmm2, 96(%rsp)\n movaps %xmm3, 112(%rsp)\n" \
   "movaps %xmm4, 128(%rsp)\n movaps %xmm5, 144(%rsp)\n movaps %xmm6, 160(%rsp)\n movaps %xmm7, 176(%rsp)\n"
-#define METALHEAD_RESTORE_AND_JUMP                                                                           \
-  "movq %rax, %r11\n"                                                                                        \
-  "movq (%rsp), %rdi\n movq 8(%rsp), %rsi\n movq 16(%rsp), %rdx\n movq 24(%rsp), %rcx\n"                     \
-  "movq 32(%rsp), %r8\n movq 40(%rsp), %r9\n movq 48(%rsp), %rax\n"                                          \
-  "movaps 64(%rsp), %xmm0\n movaps 80(%rsp), %xmm1\n movaps 96(%rsp), %xmm2\n movaps 112(%rsp), %xmm3\n"     \
-  "movaps 128(%rsp), %xmm4\n movaps 144(%rsp), %xmm5\n movaps 160(%rsp), %xmm6\n movaps 176(%rsp), %xmm7\n"  \
+#define METALHEAD_RESTORE_AND_JUMP                                                                          \
+  "movq %rax, %r11\n"                                                                                       \
+  "movq (%rsp), %rdi\n movq 8(%rsp), %rsi\n movq 16(%rsp), %rdx\n movq 24(%rsp), %rcx\n"                    \
+  "movq 32(%rsp), %r8\n movq 40(%rsp), %r9\n movq 48(%rsp), %rax\n"                                         \
+  "movaps 64(%rsp), %xmm0\n movaps 80(%rsp), %xmm1\n movaps 96(%rsp), %xmm2\n movaps 112(%rsp), %xmm3\n"    \
+  "movaps 128(%rsp), %xmm4\n movaps 144(%rsp), %xmm5\n movaps 160(%rsp), %xmm6\n movaps 176(%rsp), %xmm7\n" \
   "leave\n jmp *%r11\n"
 
 __attribute__((naked)) void objc_msgSend() {

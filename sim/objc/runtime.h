@@ -18,7 +18,8 @@ const char* tagged_string_text(const void* tagged);
 }  // namespace metalhead::sim
 
 extern "C" {
-/// A zeroed object of the class with a reference count of one; runs C++ constructors of its instance variables.
+/// A zeroed object of the class with a reference count of one; runs C++ constructors of its instance
+/// variables.
 void* sim_objc_allocate(void* class_object);
 
 /// Runs C++ destructors of the instance variables, which releases strong ones, and frees the object.

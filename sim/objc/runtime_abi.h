@@ -8,7 +8,8 @@ namespace metalhead::sim {
 
 struct ClassRecord;
 
-/// A selector; `name` is replaced by its interned text when the image is loaded, so equal names are equal pointers.
+/// A selector; `name` is replaced by its interned text when the image is loaded, so equal names are equal
+/// pointers.
 struct Selector {
   const char* name;
   const char* types;
@@ -102,7 +103,8 @@ struct ConstantString {
 
 constexpr unsigned long kInfoIsMetaclass = 1;
 
-/// True for strings that live in the pointer itself: 7-bit characters, a length and the tag 4 in the low three bits.
+/// True for strings that live in the pointer itself: 7-bit characters, a length and the tag 4 in the low
+/// three bits.
 inline bool is_tagged(const void* object) { return (reinterpret_cast<uintptr_t>(object) & 7) == 4; }
 
 }  // namespace metalhead::sim

@@ -1,4 +1,5 @@
-// Reports misuse of the Metal API: what Apple's validation layer, or a careful reader of its manual, would object to.
+// Reports misuse of the Metal API: what Apple's validation layer, or a careful reader of its manual, would
+// object to.
 #pragma once
 
 #include <mutex>
@@ -7,7 +8,8 @@
 
 namespace metalhead::sim {
 
-/// Aborts the process with the text, unless a MisuseRecorder is active: then it is kept there and the caller goes on.
+/// Aborts the process with the text, unless a MisuseRecorder is active: then it is kept there and the caller
+/// goes on.
 void report_misuse(const std::string& text);
 
 /// While one is alive, misuse is recorded instead of aborting; recorders do not nest.

@@ -105,9 +105,9 @@ struct Traffic {
   std::uint64_t load_bytes = 0;         ///< distinct bytes of each load instruction of each simdgroup, summed
   std::uint64_t store_bytes = 0;        ///< the same for stores
   std::uint64_t unique_load_bytes = 0;  ///< distinct bytes loaded in the whole dispatch
-  std::uint64_t unique_store_bytes = 0;  ///< distinct bytes stored in the whole dispatch
-  std::uint64_t simdgroup_loads = 0;     ///< load instructions executed by simdgroups
-  std::uint64_t simdgroup_stores = 0;    ///< store instructions executed by simdgroups
+  std::uint64_t unique_store_bytes = 0;   ///< distinct bytes stored in the whole dispatch
+  std::uint64_t simdgroup_loads = 0;      ///< load instructions executed by simdgroups
+  std::uint64_t simdgroup_stores = 0;     ///< store instructions executed by simdgroups
   std::vector<ByteRange> loaded, stored;  ///< the distinct bytes as ranges in rising order
 };
 

@@ -81,11 +81,11 @@ TEST(CpuDeviceTest, TellsWhatItIs) {
   EXPECT_EQ(info.at("threads"), "3");
   EXPECT_EQ(info.at("instruction_set"), "test-isa");
   EXPECT_FALSE(info.at("model").empty());
-  EXPECT_FALSE(info.at("available instruction sets").empty());
+  EXPECT_FALSE(info.at("instruction_sets").empty());
   device->set_pool_limit(uint64_t{5} << 20);
   info.clear();
   for (const auto& [key, value] : device->info()) info[key] = value;
-  EXPECT_EQ(info.at("pool limit"), "5 MiB");
+  EXPECT_EQ(info.at("pool_limit"), "5 MiB");
 }
 
 TEST(CpuDeviceTest, LaunchHasFinishedWhenItReturns) {

@@ -69,12 +69,12 @@ TEST(DeviceRegistryTest, WrongOptionsAreErrors) {
 
 TEST(DeviceRegistryTest, DefaultCanBeSet) {
   const std::string before = default_device_name();
-  set_default_device("cpu");
+  set_default_device(device("cpu"));
   EXPECT_EQ(default_device_name(), "cpu");
   EXPECT_EQ(&default_device(), &device("cpu"));
-  EXPECT_THROW(set_default_device("cuda"), DeviceError);
+  EXPECT_THROW(device("cuda"), DeviceError);
   EXPECT_EQ(default_device_name(), "cpu");
-  set_default_device(before);
+  set_default_device(device(before));
 }
 
 TEST(DeviceRegistryTest, ThreadsThatAskAtOnceGetTheSameDevice) {

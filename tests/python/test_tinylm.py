@@ -195,11 +195,13 @@ def test_demo_fails_when_a_text_does_not_agree(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_interrupt_ends_the_demo_cleanly() -> None:
+    # A test run in the background ignores the signal, and children would inherit that.
     process = subprocess.Popen(
         [sys.executable, str(EXAMPLE / "demo.py"), "--bytes", "1000000", "--temperature", "1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         assert process.stdout is not None

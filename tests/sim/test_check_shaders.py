@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tools.metal.check_shaders import check
 from tools.metal.toolchain import ROOT
 

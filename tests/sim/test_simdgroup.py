@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from bfloat_arrays import from_bfloat, to_bfloat
-
 from tools.metal.build import Mode
 from tools.metal.simt import ShaderLibrary
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from tools.metal.simt import Counters, ShaderLibrary
 
 SEEDS = (0, 1, 2)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from tools.metal.simt import ShaderLibrary, SimtError
 from tools.metal.toolchain import ROOT
 

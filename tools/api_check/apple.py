@@ -13,7 +13,9 @@ METHOD = re.compile(
 )
 SELECTOR_USE = re.compile(r"_(?:MTL|NS)_PRIVATE_SEL\((\w+)\)")
 CLASS = re.compile(r"class (\w+) : public NS::\w+<\w+(?:, ([\w:]+))?")
-QUALIFIER = re.compile(r"_N\w+|NS_RETURNS_INNER_POINTER|__strong|__autoreleasing|__unsafe_unretained|\b(?:const|class|struct)\b")
+QUALIFIER = re.compile(
+    r"_N\w+|NS_RETURNS_INNER_POINTER|__strong|__autoreleasing|__unsafe_unretained|\b(?:const|class|struct)\b"
+)
 ENUM_VALUE = re.compile(r"\b(MTL\w+)@(-?\d+)")
 
 

@@ -57,7 +57,8 @@ def argument_problems(
 def check_reflection(reflection: Mapping[str, Any], header: Path) -> list[str]:
     """Return every disagreement between one shader's reflection and the host's header."""
     text = header.read_text()
-    types = {value: comment for _, value, comment in enum_rows(text, "FunctionConstantIndex")}
+    rows = enum_rows(text, "FunctionConstantIndex")
+    types = {value: "bool" if comment == "bool" else "uint" for _, value, comment in rows}
     slots = {value for name in SLOT_ENUMS for _, value, _ in enum_rows(text, name)}
     params = enum_rows(text, "ParamsSlot")[0][1]
     problems: list[str] = []
@@ -69,7 +70,16 @@ def check_reflection(reflection: Mapping[str, Any], header: Path) -> list[str]:
 
 def reflect(shader: Path) -> Mapping[str, Any]:
     """Return the shader's reflection; raise RuntimeError with the tool's text if it is malformed."""
-    command = [sys.executable, "-m", "tools.metal.generate", str(shader), "--json", "-", "-I", str(ROOT / "metal")]
+    command = [
+        sys.executable,
+        "-m",
+        "tools.metal.generate",
+        str(shader),
+        "--json",
+        "-",
+        "-I",
+        str(ROOT / "metal"),
+    ]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     if result.returncode != 0:
         raise RuntimeError(f"{shader.name}: {result.stderr.strip()}")

@@ -122,4 +122,3 @@ def read_messages(source: Path) -> set[Message]:
         else:
             waiting = match[1]
     return messages
-

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from tools.api_check.apple import Api, Signature, argument_types, plain_type
 from tools.api_check.bindings import ROOT, check_reflection
 from tools.api_check.check import declaration_problems, enum_problems, message_problems

@@ -74,7 +74,9 @@ class AstLint:
             self.names[first] = node.get("name", "")
             self.places[first] = place
         inside = self.walk.implicit
-        self.walk.implicit = inside or bool(node.get("isImplicit"))  # the copies and moves that every struct has
+        self.walk.implicit = inside or bool(
+            node.get("isImplicit")
+        )  # the copies and moves that every struct has
         if not self.walk.implicit:
             self._check(node, kind, begin, name_at)
         self.walk.parents.append(kind)

@@ -158,7 +158,9 @@ class Scanner:
         """Remember `name = literal` of an enumeration: attributes may name them."""
         for at in self.code.significant(first, last):
             if self.code.text(at) == "=":
-                self.code.enumerators[self.code.text(self.code.previous(at))] = self.code.text(self.code.next(at))
+                self.code.enumerators[self.code.text(self.code.previous(at))] = self.code.text(
+                    self.code.next(at)
+                )
 
     def _host_name(self, listed: list[tuple[str, list[int]]]) -> str | None:
         for name, arguments in listed:

@@ -80,7 +80,10 @@ def generate(
 
     Raises ShaderError where the shader is malformed or declares no kernel that the host could find.
     """
-    rolled = (*defines, "METALHEAD_UNROLL=")  # a GPU keeps unrolled arrays in registers; here they only take long to compile
+    rolled = (
+        *defines,
+        "METALHEAD_UNROLL=",
+    )  # a GPU keeps unrolled arrays in registers; here they only take long to compile
     text, reflection, values = rewrite(expand(path, include_dirs, rolled, "c++17"), strict=False)
     if not any(kernel.host_names for kernel in reflection.kernels):
         raise ShaderError(

@@ -1,4 +1,5 @@
-// Turns launches into commands: one open command buffer, one concurrent encoder, barriers where the tracker asks.
+// Turns launches into commands: one open command buffer, one concurrent encoder, barriers where the tracker
+// asks.
 #pragma once
 
 #import <Metal/Metal.h>
@@ -30,7 +31,8 @@ class CommandEncoder {
   CommandEncoder(const CommandEncoder&) = delete;
   CommandEncoder& operator=(const CommandEncoder&) = delete;
 
-  /// Encodes the launch and commits if the policy says so; throws DeviceError if Metal hands out no command buffer.
+  /// Encodes the launch and commits if the policy says so; throws DeviceError if Metal hands out no command
+  /// buffer.
   void encode(const Launch& launch, id<MTLComputePipelineState> pipeline);
 
   /// Hands the open command buffer, if any, to the GPU.

@@ -74,7 +74,8 @@ void CommandEncoder::encode(const Launch& launch, id<MTLComputePipelineState> pi
       if (pipeline_ != pipeline) [encoder_ setComputePipelineState:pipeline];
       pipeline_ = pipeline;
       bind(launch);
-      [encoder_ dispatchThreadgroups:metal_size(launch.grid) threadsPerThreadgroup:metal_size(launch.threads)];
+      [encoder_ dispatchThreadgroups:metal_size(launch.grid)
+               threadsPerThreadgroup:metal_size(launch.threads)];
       if (std::find(kernels_.begin(), kernels_.end(), launch.kernel) == kernels_.end()) {
         kernels_.emplace_back(launch.kernel);
       }

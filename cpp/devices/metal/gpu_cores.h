@@ -14,10 +14,22 @@ struct GpuCores {
 
 /// The largest configuration sold under each name; a longer name stands before its prefix.
 constexpr std::array<GpuCores, 17> kGpuCores = {{
-    {"Apple M1 Ultra", 64}, {"Apple M1 Max", 32}, {"Apple M1 Pro", 16}, {"Apple M1", 8},
-    {"Apple M2 Ultra", 76}, {"Apple M2 Max", 38}, {"Apple M2 Pro", 19}, {"Apple M2", 10},
-    {"Apple M3 Ultra", 80}, {"Apple M3 Max", 40}, {"Apple M3 Pro", 18}, {"Apple M3", 10},
-    {"Apple M4 Max", 40},   {"Apple M4 Pro", 20}, {"Apple M4", 10},     {"Apple M5", 10},
+    {"Apple M1 Ultra", 64},
+    {"Apple M1 Max", 32},
+    {"Apple M1 Pro", 16},
+    {"Apple M1", 8},
+    {"Apple M2 Ultra", 76},
+    {"Apple M2 Max", 38},
+    {"Apple M2 Pro", 19},
+    {"Apple M2", 10},
+    {"Apple M3 Ultra", 80},
+    {"Apple M3 Max", 40},
+    {"Apple M3 Pro", 18},
+    {"Apple M3", 10},
+    {"Apple M4 Max", 40},
+    {"Apple M4 Pro", 20},
+    {"Apple M4", 10},
+    {"Apple M5", 10},
     {"Simulated", 4},
 }};
 

@@ -12,7 +12,8 @@ struct KernelNameRule {
   uint32_t named_dtypes;  ///< bit i set: the name of the launch's dtype i follows the kernel's
 };
 
-/// These kernels get every dtype as function constant kConstantDType0 + i. Kernels that are not listed name all of theirs.
+/// These kernels get every dtype as function constant kConstantDType0 + i. Kernels that are not listed name
+/// all of theirs.
 constexpr std::array<KernelNameRule, 9> kKernelNameRules = {{
     {"sdpa", 0b0010},
     {"flash_attn_vec", 0b0010},

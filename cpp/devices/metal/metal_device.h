@@ -12,9 +12,9 @@ namespace metalhead {
 
 /// What may differ from the defaults; tests and tools use it.
 struct MetalOptions {
-  std::optional<std::string> library_path;      ///< the metallib; default: beside the extension module
-  std::optional<std::string> cache_folder;      ///< default: METALHEAD_CACHE_DIR, else the user's cache folder
-  uint32_t launches_per_command_buffer = 50;    ///< launches after which work is committed
+  std::optional<std::string> library_path;    ///< the metallib; default: beside the extension module
+  std::optional<std::string> cache_folder;    ///< default: METALHEAD_CACHE_DIR, else the user's cache folder
+  uint32_t launches_per_command_buffer = 50;  ///< launches after which work is committed
   uint64_t bytes_per_command_buffer = 50u << 20;  ///< bound bytes after which work is committed
 };
 

@@ -1,4 +1,5 @@
-// The Metal device: checks launches, hands them to the encoder, and turns driver errors into the library's own.
+// The Metal device: checks launches, hands them to the encoder, and turns driver errors into the library's
+// own.
 #include "devices/metal/metal_device.h"
 
 #import <Metal/Metal.h>
@@ -70,7 +71,8 @@ Gpu open_gpu() {
   if (gpu.device == nil) {
     throw DeviceError("metal: this machine has no Apple GPU of family Apple7 (M1) or later");
   }
-  if (gpu.queue == nil || gpu.fence == nil) throw DeviceError("metal: the driver gave no command queue or fence");
+  if (gpu.queue == nil || gpu.fence == nil)
+    throw DeviceError("metal: the driver gave no command queue or fence");
   first_use.store(fork_count() + 1, std::memory_order_relaxed);
   return gpu;
 }
@@ -110,7 +112,8 @@ class MetalDevice final : public Device {
         pipelines_(gpu_.device, gpu_name_, options.library_path.value_or(ShaderLibrary::default_path()),
                    options.cache_folder ? *options.cache_folder : default_cache_folder()),
         memory_(gpu_.device, gpu_.queue),
-        encoder_(gpu_.queue, gpu_.fence, {options.launches_per_command_buffer, options.bytes_per_command_buffer}),
+        encoder_(gpu_.queue, gpu_.fence,
+                 {options.launches_per_command_buffer, options.bytes_per_command_buffer}),
         pool_(pool_hooks(), default_pool_limit(gpu_.device)) {}
 
   ~MetalDevice() override {
@@ -154,7 +157,7 @@ class MetalDevice final : public Device {
   MetalMemory memory_;
   mutable std::mutex mutex_;  ///< of the encoder and the lists of wrapped buffers
   CommandEncoder encoder_;
-  std::map<void*, Buffer> wrapped_;             ///< by handle, while a caller holds it
+  std::map<void*, Buffer> wrapped_;               ///< by handle, while a caller holds it
   std::multimap<uint64_t, Buffer> wrapped_done_;  ///< by ticket, until that has completed
   BufferPool pool_;
 };
@@ -168,7 +171,8 @@ BufferPool::Hooks MetalDevice::pool_hooks() {
 Buffer MetalDevice::allocate(uint64_t size) {
   if (is_inherited()) throw_forked();
   if (size > limits_.max_buffer_bytes) {
-    throw MemoryError(concat("metal: one buffer may have at most ", limits_.max_buffer_bytes, " bytes, got ", size));
+    throw MemoryError(
+        concat("metal: one buffer may have at most ", limits_.max_buffer_bytes, " bytes, got ", size));
   }
   return pool_.acquire(size);
 }
@@ -206,10 +210,12 @@ void MetalDevice::free_finished_wrapped() {
 void MetalDevice::check_launch(const Launch& launch, id<MTLComputePipelineState> pipeline) const {
   const uint64_t threads = launch.threads.count();
   if (threads == 0 || threads > pipeline.maxTotalThreadsPerThreadgroup) {
-    throw KernelError(concat("metal: ", launch.kernel, " allows from 1 to ", pipeline.maxTotalThreadsPerThreadgroup,
-                             " threads in a threadgroup, got ", threads));
+    throw KernelError(concat("metal: ", launch.kernel, " allows from 1 to ",
+                             pipeline.maxTotalThreadsPerThreadgroup, " threads in a threadgroup, got ",
+                             threads));
   }
-  if (launch.grid.count() == 0) throw KernelError(concat("metal: ", launch.kernel, " needs at least one threadgroup, got 0"));
+  if (launch.grid.count() == 0)
+    throw KernelError(concat("metal: ", launch.kernel, " needs at least one threadgroup, got 0"));
   const uint64_t bytes = launch.threadgroup_bytes + pipeline.staticThreadgroupMemoryLength;
   if (bytes > limits_.threadgroup_memory) {
     throw KernelError(concat("metal: ", launch.kernel, " may use at most ", limits_.threadgroup_memory,

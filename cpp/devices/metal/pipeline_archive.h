@@ -46,7 +46,8 @@ class PipelineArchive {
   std::vector<MTLComputePipelineDescriptor*> unsaved_;
 };
 
-/// The folder for cached files: METALHEAD_CACHE_DIR, else `metalhead` in the user's cache folder; empty if unknown.
+/// The folder for cached files: METALHEAD_CACHE_DIR, else `metalhead` in the user's cache folder; empty if
+/// unknown.
 std::string default_cache_folder();
 
 }  // namespace metalhead::metal

@@ -27,7 +27,8 @@ class PipelineCache {
   /// The pipeline of the launch; throws KernelError with the driver's text if it cannot be made.
   id<MTLComputePipelineState> get(const Launch& launch) __attribute__((ns_returns_retained));
 
-  /// Makes every pipeline that earlier processes used; those that fail are left for the launch that needs them.
+  /// Makes every pipeline that earlier processes used; those that fail are left for the launch that needs
+  /// them.
   void warm_up();
 
   /// Writes fresh pipelines to the user's cache folder.

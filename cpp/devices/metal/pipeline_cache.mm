@@ -7,8 +7,8 @@
 
 namespace metalhead::metal {
 
-PipelineCache::PipelineCache(id<MTLDevice> device, const std::string& gpu_name, const std::string& library_path,
-                             const std::string& cache_folder)
+PipelineCache::PipelineCache(id<MTLDevice> device, const std::string& gpu_name,
+                             const std::string& library_path, const std::string& cache_folder)
     : device_(device),
       library_(device, library_path),
       archive_(device, cache_folder, fingerprint_of(gpu_name, library_.fingerprint())) {}

@@ -10,8 +10,10 @@
 
 namespace metalhead::metal {
 
-static_assert(static_cast<int>(DType::kFloat32) == kTypeFloat32 && static_cast<int>(DType::kFloat16) == kTypeFloat16 &&
-              static_cast<int>(DType::kBFloat16) == kTypeBFloat16 && static_cast<int>(DType::kUInt8) == kTypeUInt8);
+static_assert(static_cast<int>(DType::kFloat32) == kTypeFloat32 &&
+              static_cast<int>(DType::kFloat16) == kTypeFloat16 &&
+              static_cast<int>(DType::kBFloat16) == kTypeBFloat16 &&
+              static_cast<int>(DType::kUInt8) == kTypeUInt8);
 
 PipelineKey pipeline_key(const Launch& launch) {
   PipelineKey key{launch.kernel, launch.kernel, launch.constants};
@@ -23,7 +25,8 @@ PipelineKey pipeline_key(const Launch& launch) {
     key.name += '_';
     key.name += name_of(dtype);
   }
-  key.name += head_dim_suffix(key.kernel, launch.constants[kConstantHeadDim], launch.constants[kConstantValueDim]);
+  key.name +=
+      head_dim_suffix(key.kernel, launch.constants[kConstantHeadDim], launch.constants[kConstantValueDim]);
   return key;
 }
 
@@ -45,7 +48,10 @@ std::optional<PipelineKey> key_from_line(const std::string& line) {
 }
 
 LaunchPattern::LaunchPattern(const Launch& launch)
-    : kernel(launch.kernel), dtypes(launch.dtypes), dtype_count(launch.dtype_count), constants(launch.constants) {}
+    : kernel(launch.kernel),
+      dtypes(launch.dtypes),
+      dtype_count(launch.dtype_count),
+      constants(launch.constants) {}
 
 bool LaunchPattern::matches(const Launch& launch) const {
   return kernel == launch.kernel && dtype_count == launch.dtype_count && dtypes == launch.dtypes &&

@@ -18,7 +18,8 @@ struct PipelineKey {
   bool operator==(const PipelineKey&) const = default;
 };
 
-/// `kernel`, `_` and the name of each dtype that kernel_names.h asks for, then the head size suffix where the kernel has one.
+/// `kernel`, `_` and the name of each dtype that kernel_names.h asks for, then the head size suffix where the
+/// kernel has one.
 PipelineKey pipeline_key(const Launch& launch);
 
 /// One line of text for the key, and back; nullopt for text that no key gives.

@@ -17,8 +17,8 @@ class ShaderLibrary {
   ShaderLibrary(id<MTLDevice> device, std::string path);
 
   /// The specialised function, or nil and the reason in `error`.
-  id<MTLFunction> function(const std::string& kernel, const std::string& name, const FunctionConstants& constants,
-                           std::string* error);
+  id<MTLFunction> function(const std::string& kernel, const std::string& name,
+                           const FunctionConstants& constants, std::string* error);
 
   /// For people: `metallib <path>` or `embedded sources`.
   std::string description() const;

@@ -31,8 +31,8 @@ MTLFunctionConstantValues* constant_values(const FunctionConstants& constants) {
   return values;
 }
 
-id<MTLFunction> specialized(id<MTLLibrary> library, const std::string& name, const FunctionConstants& constants,
-                            std::string* error) {
+id<MTLFunction> specialized(id<MTLLibrary> library, const std::string& name,
+                            const FunctionConstants& constants, std::string* error) {
   NSError* reason = nil;
   id<MTLFunction> function = [library newFunctionWithName:to_ns(name)
                                            constantValues:constant_values(constants)
@@ -45,13 +45,15 @@ id<MTLFunction> specialized(id<MTLLibrary> library, const std::string& name, con
 
 std::string ShaderLibrary::default_path() {
   Dl_info info;
-  if (dladdr(reinterpret_cast<const void*>(&ShaderLibrary::default_path), &info) == 0) return "metalhead.metallib";
+  if (dladdr(reinterpret_cast<const void*>(&ShaderLibrary::default_path), &info) == 0)
+    return "metalhead.metallib";
   const std::string binary = info.dli_fname;
   const size_t slash = binary.rfind('/');
   return (slash == std::string::npos ? "" : binary.substr(0, slash + 1)) + "metalhead.metallib";
 }
 
-ShaderLibrary::ShaderLibrary(id<MTLDevice> device, std::string path) : device_(device), path_(std::move(path)) {
+ShaderLibrary::ShaderLibrary(id<MTLDevice> device, std::string path)
+    : device_(device), path_(std::move(path)) {
   std::ifstream file(path_, std::ios::binary);
   if (file) {
     const std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
@@ -66,7 +68,8 @@ ShaderLibrary::ShaderLibrary(id<MTLDevice> device, std::string path) : device_(d
     file_error_ = "the file is missing";
   }
   if (file_library_ != nil) return;
-  for (const EmbeddedShader& shader : embedded_shaders()) fingerprint_ = fingerprint_of(shader.source, fingerprint_);
+  for (const EmbeddedShader& shader : embedded_shaders())
+    fingerprint_ = fingerprint_of(shader.source, fingerprint_);
 }
 
 bool ShaderLibrary::compile(const char* name, const char* source, std::string* error) {
@@ -104,7 +107,8 @@ id<MTLFunction> ShaderLibrary::function(const std::string& kernel, const std::st
 
 std::string ShaderLibrary::description() const {
   if (file_library_ != nil) return "metallib " + path_;
-  if (!embedded_shaders().empty()) return "embedded sources, compiled at first use (" + path_ + ": " + file_error_ + ")";
+  if (!embedded_shaders().empty())
+    return "embedded sources, compiled at first use (" + path_ + ": " + file_error_ + ")";
   return "none (" + path_ + ": " + file_error_ + ")";
 }
 

@@ -1,4 +1,5 @@
-// For tests that use the Metal look-alike directly: objects to work with, and misuse recorded instead of aborting.
+// For tests that use the Metal look-alike directly: objects to work with, and misuse recorded instead of
+// aborting.
 #pragma once
 
 #import <Metal/Metal.h>
@@ -10,7 +11,8 @@
 
 namespace metalhead::metal_test {
 
-inline constexpr MTLResourceOptions kUntracked = MTLResourceStorageModeShared | MTLResourceHazardTrackingModeUntracked;
+inline constexpr MTLResourceOptions kUntracked =
+    MTLResourceStorageModeShared | MTLResourceHazardTrackingModeUntracked;
 
 /// Objects of one test; at its end nothing of them may be alive.
 class ApiTest : public testing::Test {
@@ -20,9 +22,11 @@ class ApiTest : public testing::Test {
       device_ = MTLCreateSystemDefaultDevice();
       queue_ = [device_ newCommandQueue];
       NSError* error = nil;
-      library_ = [device_ newLibraryWithURL:[NSURL fileURLWithPath:[NSString stringWithUTF8String:METALHEAD_TEST_LIBRARY]]
-                                      error:&error];
-      for (id<MTLBuffer> __strong& buffer : buffers_) buffer = [device_ newBufferWithLength:1024 options:kUntracked];
+      library_ = [device_
+          newLibraryWithURL:[NSURL fileURLWithPath:[NSString stringWithUTF8String:METALHEAD_TEST_LIBRARY]]
+                      error:&error];
+      for (id<MTLBuffer> __strong& buffer : buffers_)
+        buffer = [device_ newBufferWithLength:1024 options:kUntracked];
     }
   }
   void TearDown() override {

@@ -30,7 +30,8 @@ TEST_F(DeviceTest, tells_its_limits) {
 TEST_F(DeviceTest, chains_of_launches_keep_their_order) {
   for (uint64_t seed = 1; seed <= 5; ++seed) {
     sim::set_schedule_seed(seed);
-    Tensor values = make_vector(device(), 200), other = make_vector(device(), 200), one = make_vector(device(), 200);
+    Tensor values = make_vector(device(), 200), other = make_vector(device(), 200),
+           one = make_vector(device(), 200);
     fill(values, 0, 1);
     fill(one, 1, 0);
     // 130 launches cross two command buffers, so fences are needed as well as barriers.
@@ -39,7 +40,8 @@ TEST_F(DeviceTest, chains_of_launches_keep_their_order) {
       std::swap(values, other);
     }
     device().wait();
-    for (int i = 0; i < 200; ++i) ASSERT_EQ(values.data_as<float>()[i], 130 + static_cast<float>(i)) << "seed " << seed;
+    for (int i = 0; i < 200; ++i)
+      ASSERT_EQ(values.data_as<float>()[i], 130 + static_cast<float>(i)) << "seed " << seed;
     for (const Tensor& tensor : {values, other, one}) device().release(tensor.buffer);
   }
 }
@@ -63,7 +65,8 @@ TEST_F(DeviceTest, commits_by_count_and_by_bytes) {
   options.launches_per_command_buffer = 4;
   options.bytes_per_command_buffer = 1000;
   device_ = make_metal_device(options);
-  const Tensor small = make_vector(device(), 4), large = make_vector(device(), 300), out = make_vector(device(), 4);
+  const Tensor small = make_vector(device(), 4), large = make_vector(device(), 300),
+               out = make_vector(device(), 4);
   fill(small, 0, 0);
   fill(large, 0, 0);
   for (int i = 0; i < 8; ++i) device().launch(add_launch(small, small, out));
@@ -155,7 +158,8 @@ TEST_F(DeviceTest, threads_may_launch_and_wait_together) {
   std::atomic<int> failures{0};
   const auto work = [&](float first) {
     for (int round = 0; round < 20; ++round) {
-      const Tensor a = make_vector(device(), 64), twice = make_vector(device(), 64), out = make_vector(device(), 64);
+      const Tensor a = make_vector(device(), 64), twice = make_vector(device(), 64),
+                   out = make_vector(device(), 64);
       fill(a, first, 1);
       device().launch(add_launch(a, a, twice));
       device().launch(add_launch(twice, a, out));

@@ -44,7 +44,8 @@ TEST_F(FailureTest, kernel_missing) {
             "function no_such_kernel_float32 was not found in the library");
   launch = add_launch(a, a, out);
   launch.dtypes[0] = DType::kUInt8;
-  EXPECT_NE(error_text<KernelError>([&] { device().launch(launch); }).find("vector_add_uint8"), std::string::npos);
+  EXPECT_NE(error_text<KernelError>([&] { device().launch(launch); }).find("vector_add_uint8"),
+            std::string::npos);
   for (const Tensor& tensor : {a, out}) device().release(tensor.buffer);
   expect_working();
 }
@@ -89,7 +90,8 @@ TEST_F(FailureTest, library_missing_or_damaged) {
   sim::inject_fault(Fault::kLibraryFile, "damaged");
   device_ = make_metal_device(test_options());
   const Tensor b = make_vector(device(), 64), b_out = make_vector(device(), 64);
-  EXPECT_NE(error_text<KernelError>([&] { device().launch(add_launch(b, b, b_out)); }).find("damaged"), std::string::npos);
+  EXPECT_NE(error_text<KernelError>([&] { device().launch(add_launch(b, b, b_out)); }).find("damaged"),
+            std::string::npos);
   for (const Tensor& tensor : {b, b_out}) device().release(tensor.buffer);
   device_ = make_metal_device(test_options());
   expect_working();
@@ -132,7 +134,8 @@ TEST_F(FailureTest, no_command_buffer_or_encoder) {
 TEST_F(FailureTest, a_command_buffer_fails) {
   const Tensor a = make_vector(device(), 64), out = make_vector(device(), 64);
   fill(a, 0, 0);
-  sim::inject_fault(Fault::kExecution, "Caused GPU Timeout Error (00000002:kIOAccelCommandBufferCallbackErrorTimeout)");
+  sim::inject_fault(Fault::kExecution,
+                    "Caused GPU Timeout Error (00000002:kIOAccelCommandBufferCallbackErrorTimeout)");
   device().launch(add_launch(a, a, out));
   EXPECT_EQ(error_text<DeviceError>([&] { device().wait(); }),
             "metal: command buffer 1 (vector_add) failed: "
@@ -150,7 +153,8 @@ TEST_F(FailureTest, the_first_of_several_errors_is_kept) {
   fill(a, 0, 0);
   sim::inject_fault(Fault::kExecution, "page fault", 1, 2);
   for (int i = 0; i < 4; ++i) device().launch(add_launch(a, a, out));
-  EXPECT_EQ(error_text<DeviceError>([&] { device().wait(); }), "metal: command buffer 2 (vector_add) failed: page fault");
+  EXPECT_EQ(error_text<DeviceError>([&] { device().wait(); }),
+            "metal: command buffer 2 (vector_add) failed: page fault");
   for (const Tensor& tensor : {a, out}) device().release(tensor.buffer);
   expect_working();
 }

@@ -129,7 +129,8 @@ TEST(SharedHazardTest, waiting_for_a_fence_after_updating_it_is_reported) {
   @autoreleasepool {
     id<MTLDevice> device = MTLCreateSystemDefaultDevice();
     id<MTLCommandBuffer> command_buffer = [[device newCommandQueue] commandBuffer];
-    id<MTLComputeCommandEncoder> encoder = [command_buffer computeCommandEncoderWithDispatchType:MTLDispatchTypeSerial];
+    id<MTLComputeCommandEncoder> encoder =
+        [command_buffer computeCommandEncoderWithDispatchType:MTLDispatchTypeSerial];
     id<MTLFence> fence = [device newFence];
     [encoder updateFence:fence];
     [encoder waitForFence:fence];
@@ -143,7 +144,8 @@ using BackendHazardTest = MetalTest;
 
 TEST_F(BackendHazardTest, the_trackers_barriers_are_enough) {
   MisuseRecorder recorder;
-  Tensor values = make_vector(device(), 100), other = make_vector(device(), 100), one = make_vector(device(), 100);
+  Tensor values = make_vector(device(), 100), other = make_vector(device(), 100),
+         one = make_vector(device(), 100);
   fill(values, 0, 1);
   fill(one, 1, 0);
   for (int i = 0; i < 120; ++i) {
@@ -172,6 +174,29 @@ TEST_F(BackendHazardTest, a_launch_that_hides_a_write_is_caught) {
   EXPECT_TRUE(recorder.saw("commands are not ordered"));
   for (const Tensor& tensor : {a, b, out}) device().release(tensor.buffer);
 }
+
+#if __has_feature(thread_sanitizer)
+void read_without_waiting() {
+  MetalOptions options = test_options();
+  options.launches_per_command_buffer = 1;
+  const std::unique_ptr<Device> device = make_metal_device(options);
+  const Tensor a = make_vector(*device, 64), out = make_vector(*device, 64);
+  fill(a, 1, 0);
+  fill(out, 0, 0);
+  sim::set_execution_delay(200);
+  device->launch(add_launch(a, a, out));
+  // Time passes without any synchronisation: the device has written when this reads.
+  std::this_thread::sleep_for(std::chrono::milliseconds(600));
+  std::fprintf(stderr, "%f\n", static_cast<double>(out.data_as<float>()[3]));
+  device->wait();
+  std::exit(0);
+}
+
+TEST(HostRaceDeathTest, reading_a_result_without_waiting_shows_under_the_thread_sanitizer) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_DEATH(read_without_waiting(), "data race");
+}
+#endif
 
 }  // namespace
 }  // namespace metalhead::metal_test

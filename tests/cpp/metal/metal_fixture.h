@@ -46,7 +46,8 @@ inline Tensor make_vector(Device& device, int64_t count) {
 }
 
 inline void fill(const Tensor& tensor, float first, float step) {
-  for (int64_t i = 0; i < tensor.shape[0]; ++i) tensor.data_as<float>()[i] = first + step * static_cast<float>(i);
+  for (int64_t i = 0; i < tensor.shape[0]; ++i)
+    tensor.data_as<float>()[i] = first + step * static_cast<float>(i);
 }
 
 /// out = a + scale * b; `out_access` lets a test lie about what the launch writes.
@@ -99,7 +100,8 @@ class MetalTest : public testing::Test {
 
   /// Runs a small addition and checks it: the device is in working order.
   void expect_working() {
-    const Tensor a = make_vector(device(), 100), b = make_vector(device(), 100), out = make_vector(device(), 100);
+    const Tensor a = make_vector(device(), 100), b = make_vector(device(), 100),
+                 out = make_vector(device(), 100);
     fill(a, 1, 1);
     fill(b, 10, 2);
     device().launch(add_launch(a, b, out));

@@ -4,9 +4,9 @@
 #include "devices/metal/completion.h"
 #include "devices/metal/gpu_cores.h"
 #include "devices/metal/head_dim_variants.h"
-#include "params/function_constants.h"
 #include "devices/metal/pipeline_key.h"
 #include "metal_fixture.h"
+#include "params/function_constants.h"
 
 namespace metalhead::metal_test {
 namespace {
@@ -42,7 +42,8 @@ Launch repeated_launch(const Tensor& a, const Tensor& out, uint32_t repeat, cons
 }
 
 TEST_F(PipelineTest, function_constants_specialise) {
-  const Tensor a = make_vector(device(), 64), out = make_vector(device(), 64), bias = make_vector(device(), 64);
+  const Tensor a = make_vector(device(), 64), out = make_vector(device(), 64),
+               bias = make_vector(device(), 64);
   fill(a, 1, 1);
   fill(bias, 100, 0);
   device().launch(repeated_launch(a, out, 3, nullptr));

@@ -11,7 +11,8 @@ TEST_F(ValidationTest, a_correct_command_buffer_is_not_reported) {
   MisuseRecorder recorder;
   @autoreleasepool {
     id<MTLCommandBuffer> command_buffer = [queue_ commandBuffer];
-    id<MTLComputeCommandEncoder> encoder = [command_buffer computeCommandEncoderWithDispatchType:MTLDispatchTypeSerial];
+    id<MTLComputeCommandEncoder> encoder =
+        [command_buffer computeCommandEncoderWithDispatchType:MTLDispatchTypeSerial];
     for (int i = 0; i < 64; ++i) values(0)[i] = values(1)[i] = static_cast<float>(i);
     add(encoder, 0, 1, 2);
     add(encoder, 2, 1, 3);
@@ -43,7 +44,8 @@ TEST_F(ValidationTest, handler_after_commit_and_wait_before_it) {
     [command_buffer waitUntilCompleted];
     EXPECT_TRUE(recorder.saw("waitUntilCompleted: the command buffer is not committed"));
     [command_buffer commit];
-    [command_buffer addCompletedHandler:^(id<MTLCommandBuffer>) {}];
+    [command_buffer addCompletedHandler:^(id<MTLCommandBuffer>){
+    }];
     EXPECT_TRUE(recorder.saw("addCompletedHandler: the command buffer is committed"));
     EXPECT_EQ([command_buffer computeCommandEncoderWithDispatchType:MTLDispatchTypeSerial], nil);
     EXPECT_TRUE(recorder.saw("computeCommandEncoder: the command buffer is committed"));
@@ -56,7 +58,8 @@ TEST_F(ValidationTest, leaked_encoder_and_commit_while_open) {
   @autoreleasepool {
     id<MTLCommandBuffer> command_buffer = [queue_ commandBuffer];
     @autoreleasepool {
-      id<MTLComputeCommandEncoder> encoder = [command_buffer computeCommandEncoderWithDispatchType:MTLDispatchTypeSerial];
+      id<MTLComputeCommandEncoder> encoder =
+          [command_buffer computeCommandEncoderWithDispatchType:MTLDispatchTypeSerial];
       EXPECT_NE(encoder, nil);
       EXPECT_EQ([command_buffer computeCommandEncoderWithDispatchType:MTLDispatchTypeSerial], nil);
       [command_buffer commit];
@@ -193,7 +196,11 @@ TEST_F(ValidationTest, buffers_and_wrapping) {
     EXPECT_EQ([device_ newBufferWithLength:0 options:kUntracked], nil);
     EXPECT_TRUE(recorder.saw("newBufferWithLength: length 0"));
     void* memory = std::aligned_alloc(16384, 32768);
-    EXPECT_EQ([device_ newBufferWithBytesNoCopy:static_cast<char*>(memory) + 64 length:16384 options:kUntracked deallocator:nil], nil);
+    EXPECT_EQ([device_ newBufferWithBytesNoCopy:static_cast<char*>(memory) + 64
+                                         length:16384
+                                        options:kUntracked
+                                    deallocator:nil],
+              nil);
     EXPECT_TRUE(recorder.saw("pointer must be page-aligned"));
     EXPECT_EQ([device_ newBufferWithBytesNoCopy:memory length:1000 options:kUntracked deallocator:nil], nil);
     EXPECT_TRUE(recorder.saw("length 1000 must be a multiple of the page size"));
@@ -224,7 +231,8 @@ TEST_F(ValidationTest, a_function_with_constants_needs_their_values) {
     [values setConstantValue:&truth type:MTLDataTypeBool atIndex:3];
     NSError* error = nil;
     EXPECT_EQ([library_ newFunctionWithName:@"repeated" constantValues:values error:&error], nil);
-    EXPECT_EQ(sim::text_of(error.localizedDescription), "repeated: function constant kRepeat is uint, got float");
+    EXPECT_EQ(sim::text_of(error.localizedDescription),
+              "repeated: function constant kRepeat is uint, got float");
   }
 }
 
@@ -243,7 +251,9 @@ TEST_F(ValidationTest, source_libraries_hold_the_kernels_of_their_file) {
     NSError* error = nil;
     EXPECT_EQ([device_ newLibraryWithSource:@"#include \"missing.h\"\n" options:nil error:&error], nil);
     EXPECT_NE(sim::text_of(error.localizedDescription).find("quoted include"), std::string::npos);
-    id<MTLLibrary> library = [device_ newLibraryWithSource:@"#line 1 \"test_kernels.metal\"\n" options:nil error:&error];
+    id<MTLLibrary> library = [device_ newLibraryWithSource:@"#line 1 \"test_kernels.metal\"\n"
+                                                   options:nil
+                                                     error:&error];
     EXPECT_NE([library newFunctionWithName:@"group_sum"], nil);
     library = [device_ newLibraryWithSource:@"#line 1 \"other.metal\"\n" options:nil error:&error];
     EXPECT_EQ([library newFunctionWithName:@"group_sum"], nil);

@@ -66,6 +66,12 @@ METALHEAD_INLINE void rotate_scaled(float* values, const float* factors, int dim
   walsh_hadamard(values, dim);
 }
 
+METALHEAD_INLINE float largest_magnitude(const float* values, int dim) {
+  F32 largest = zero();
+  for (int j = 0; j < dim; j += kLanes) largest = max(largest, abs(load(values + j)));
+  return reduce_max(largest);
+}
+
 METALHEAD_INLINE ScaledVector rotate_input(DType dtype, const void* base, int64_t offset, int dim,
                                            EncodeWorkspace& w) {
   ScaledVector v;
@@ -75,22 +81,17 @@ METALHEAD_INLINE ScaledVector rotate_input(DType dtype, const void* base, int64_
   if (!v.finite) return v;
   int lift = 0;
   if (exponent_field(largest) < METALHEAD_TINY_EXPONENT) {
-    largest = lift_tiny(largest);
+    // Where the machine flushes denormal numbers, the maximum above may have missed some.
+    for (int j = 0; j < dim; ++j) w.values[j] = lift_tiny(w.values[j]);
+    largest = largest_magnitude(w.values, dim);
     v.zero = largest == 0.0f;
     if (v.zero) return v;
-    for (int j = 0; j < dim; ++j) w.values[j] = lift_tiny(w.values[j]);
     lift = METALHEAD_TINY_SHIFT;
   }
   const int exponent = METALHEAD_TARGET_EXPONENT - exponent_field(largest);
   rotate_scaled(w.values, w.factors, dim, power_of_two(exponent));
   v.exponent = -exponent - lift;
   return v;
-}
-
-METALHEAD_INLINE float largest_magnitude(const float* values, int dim) {
-  F32 largest = zero();
-  for (int j = 0; j < dim; j += kLanes) largest = max(largest, abs(load(values + j)));
-  return reduce_max(largest);
 }
 
 METALHEAD_INLINE const float* search_factors(int steps) {

@@ -2,8 +2,7 @@
 #include "devices/cpu/kernels/attention_row.h"
 #include "devices/cpu/kernels/kernels.h"
 #include "devices/cpu/kernels/scratch_layout.h"
-#include "devices/cpu/kernels/stream_rows.h"
-#include "devices/cpu/kernels/tq_stream.h"
+#include "devices/cpu/kernels/tq_row_group.h"
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 namespace {
@@ -12,24 +11,6 @@ constexpr int kMaxBlockKeys = 128;
 constexpr int kMinBlockKeys = 16;
 /// Bytes of a block of keys, at most: the block and the values of the same keys lie in a near cache.
 constexpr int64_t kBlockBytes = 32768;
-
-/// The rows of one KV head in one sequence, and the worker's memory for them.
-struct RowGroup {
-  const AttentionView* view;
-  Sequence sequence;
-  int64_t kv_head;
-  int rows;
-  int block_keys;
-  int64_t query_stride, sums_stride;  ///< floats between rows
-  float* query;                       ///< [rows][query_stride]
-  float* sums;                        ///< [rows][sums_stride]
-  float* maxima;                      ///< [rows in whole vectors]
-  float* totals;                      ///< [rows in whole vectors]: sums of weights
-  float* scores;                      ///< [rows][block_keys]
-  float* tile;                        ///< [kPackedTileRows][dim] of a packed side, also one row
-  float* norms;                       ///< [block_keys]
-  float scale;                        ///< of the scores that score_block writes
-};
 
 void allocate(RowGroup& group, Scratch& scratch) {
   const AttentionParams& params = *group.view->params;
@@ -43,47 +24,32 @@ void allocate(RowGroup& group, Scratch& scratch) {
   const int64_t query = layout.add(rows * group.query_stride), sums = layout.add(rows * group.sums_stride);
   const int64_t maxima = layout.add(rows), totals = layout.add(rows);
   const int64_t scores = layout.add(rows * group.block_keys);
-  const bool packed = group.view->packed_key.bits != 0 || group.view->packed_value.bits != 0;
-  const int64_t wider = larger(params.head_dim, params.value_dim);
-  const int64_t tile = layout.add(packed ? kPackedTileRows * wider : 0), norms = layout.add(group.block_keys);
+  const int64_t tile = layout.add(packed_tile_floats(*group.view)), norms = layout.add(group.block_keys);
+  const int64_t query_rows = layout.add(rows * static_cast<int64_t>(sizeof(QueryRow) / sizeof(float)));
   float* memory = layout.reserve(scratch);
   group.query = memory + query;
   group.sums = memory + sums;
+  group.query_rows = reinterpret_cast<QueryRow*>(memory + query_rows);
+  group.has_plain_scores = has_plain_scores(*group.view);
   group.maxima = memory + maxima;
   group.totals = memory + totals;
   group.scores = memory + scores;
   group.tile = memory + tile;
   group.norms = memory + norms;
-  group.scale = params.scale;
-}
-
-/// Brings a query row to the basis and the order of coordinates in which packed keys are expanded.
-void rotate_query(const RowGroup& group, float* query) {
-  const AttentionView& view = *group.view;
-  const int dim = view.params->head_dim;
-  if (view.rotate_query) hadamard_row(query, dim, view.params->key_signs, false);
-  if (view.packed_key.bits == 0) return;
-  __builtin_memcpy(group.tile, query, static_cast<size_t>(dim) * sizeof(float));
-  to_field_order(view.packed_key.bits, dim, group.tile, query);
-}
-
-/// Brings a row of sums back to the natural order of coordinates.
-void restore_order(const RowGroup& group, float* sums) {
-  const int bits = group.view->packed_value.bits, dim = group.view->params->value_dim;
-  if (bits == 0) return;
-  __builtin_memcpy(group.tile, sums, static_cast<size_t>(dim) * sizeof(float));
-  from_field_order(bits, dim, group.tile, sums);
+  group.score_factor = score_factor_of(*group.view);
 }
 
 void begin_rows(const RowGroup& group) {
   const AttentionView& view = *group.view;
-  const int64_t padded_rows = round_up(group.rows, 4);
+  const int64_t padded_rows = round_up(group.rows, 8);
   __builtin_memset(group.sums, 0, static_cast<size_t>(padded_rows * group.sums_stride) * sizeof(float));
   for (int r = 0; r < group.rows; ++r) {
-    const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
-    load_row(group.query + r * group.query_stride, query_address(view, row), view.query_dtype,
-             view.params->head_dim, group.query_stride, 1.0f);
-    rotate_query(group, group.query + r * group.query_stride);
+    const QueryRow& row = group.query_rows[r] = query_row_of(view, group.sequence, group.kv_head, r);
+    float* query = group.query + r * group.query_stride;
+    load_row(query, query_address(view, row), view.query_dtype, view.params->head_dim, group.query_stride,
+             1.0f);
+    prepare_packed_query(group, query);
+    if (view.key_dtype == DType::kBFloat16) split_pairs(query, view.params->head_dim);
   }
   for (int64_t r = 0; r < round_up(group.rows, 16); ++r) {
     group.maxima[r] = kMinusInfinity;
@@ -95,175 +61,14 @@ void begin_rows(const RowGroup& group) {
   }
 }
 
-/// Rows of the next register tile: 4, 2 or 1; three rows take a tile of four.
-METALHEAD_INLINE int tile_rows(int rows_left) { return rows_left > 2 ? 4 : rows_left; }
-
-template <class T>
-void score_block(const RowGroup& group, const StoredRows& keys, Prefetch ahead) {
-  const int64_t head_dim = group.view->params->head_dim;
-  const float scale = group.scale;
-  for (int r = 0; r < group.rows;) {
-    const float* query = group.query + r * group.query_stride;
-    float* scores = group.scores + r * group.block_keys;
-    const int rows = tile_rows(group.rows - r);
-    if (rows == 4)
-      dot_rows<T, 4>(query, group.query_stride, head_dim, keys, scale, scores, group.block_keys, ahead);
-    if (rows == 2)
-      dot_rows<T, 2>(query, group.query_stride, head_dim, keys, scale, scores, group.block_keys, ahead);
-    if (rows == 1)
-      dot_rows<T, 1>(query, group.query_stride, head_dim, keys, scale, scores, group.block_keys, ahead);
-    ahead.data = nullptr;
-    r += rows;
-  }
-}
-
-template <class T>
-void add_block(const RowGroup& group, const StoredRows& values, Prefetch ahead) {
-  const int64_t value_dim = group.view->params->value_dim;
-  for (int r = 0; r < group.rows;) {
-    const float* weights = group.scores + r * group.block_keys;
-    float* sums = group.sums + r * group.sums_stride;
-    const int rows = tile_rows(group.rows - r);
-    if (rows == 4)
-      add_rows<T, 4>(weights, group.block_keys, values, value_dim, sums, group.sums_stride, ahead);
-    if (rows == 2)
-      add_rows<T, 2>(weights, group.block_keys, values, value_dim, sums, group.sums_stride, ahead);
-    if (rows == 1)
-      add_rows<T, 1>(weights, group.block_keys, values, value_dim, sums, group.sums_stride, ahead);
-    ahead.data = nullptr;
-    r += rows;
-  }
-}
-
-/// Multiplies the block's scores or weights by the norms of a packed side and by `factor`.
-void apply_norms(const RowGroup& group, const PackedSide& side, int dim, const StoredRows& rows,
-                 float factor) {
-  load_norms(side, group.sequence.batch, group.kv_head, rows.first_row, rows.count,
-             rotation_factor(dim) * factor, group.norms);
-  for (int r = 0; r < group.rows; ++r) {
-    float* scores = group.scores + r * group.block_keys;
-    for (int j = 0; j < rows.count; j += kLanes) store(scores + j, load(scores + j) * load(group.norms + j));
-  }
-}
-
-/// More rows than this share an expanded tile; fewer take the codes straight into registers.
-constexpr int kMaxRowsInRegisters = 4;
-
-template <int kBits, int kParts>
-void score_packed_keys(const RowGroup& group, const StoredRows& keys, int dim) {
-  if (group.rows > kMaxRowsInRegisters) {
-    RowGroup part = group;
-    part.scale = 1.0f;
-    for_each_expanded_tile<kBits, kParts>(keys, dim, group.tile, [&](const StoredRows& tile, int first) {
-      part.scores = group.scores + first;
-      score_block<float>(part, tile, {});
-    });
-    return;
-  }
-  const int rows = tile_rows(group.rows);
-  if (rows == 4)
-    dot_packed_rows<kBits, kParts, 4>(group.query, group.query_stride, dim, keys, group.scores,
-                                      group.block_keys);
-  if (rows == 2)
-    dot_packed_rows<kBits, kParts, 2>(group.query, group.query_stride, dim, keys, group.scores,
-                                      group.block_keys);
-  if (rows == 1)
-    dot_packed_rows<kBits, kParts, 1>(group.query, group.query_stride, dim, keys, group.scores,
-                                      group.block_keys);
-}
-
-template <int kBits, int kParts>
-void add_packed_values(const RowGroup& group, const StoredRows& values, int dim) {
-  if (group.rows > kMaxRowsInRegisters) {
-    RowGroup part = group;
-    for_each_expanded_tile<kBits, kParts>(values, dim, group.tile, [&](const StoredRows& tile, int first) {
-      part.scores = group.scores + first;
-      add_block<float>(part, tile, {});
-    });
-    return;
-  }
-  const int rows = tile_rows(group.rows);
-  if (rows == 4)
-    add_packed_rows<kBits, kParts, 4>(group.scores, group.block_keys, values, dim, group.sums,
-                                      group.sums_stride);
-  if (rows == 2)
-    add_packed_rows<kBits, kParts, 2>(group.scores, group.block_keys, values, dim, group.sums,
-                                      group.sums_stride);
-  if (rows == 1)
-    add_packed_rows<kBits, kParts, 1>(group.scores, group.block_keys, values, dim, group.sums,
-                                      group.sums_stride);
-}
-
-/// Calls `use` with the number of codes in a lane as a compile-time constant.
-template <int kBits, class Use>
-METALHEAD_INLINE void with_codes_per_lane(int dim, const Use& use) {
-  constexpr int kLeast = codes_per_lane(kBits, 32);
-  const int parts = codes_per_lane(kBits, dim);
-  if constexpr (kLeast <= 1 && kBits == 8) return use.template operator()<1>();
-  if constexpr (kLeast <= 2 && kBits != 8) {
-    if (parts == 2) return use.template operator()<2>();
-  }
-  if constexpr (kLeast <= 4 && kBits != 8) {
-    if (parts == 4) return use.template operator()<4>();
-  }
-  if constexpr (kBits != 8) return use.template operator()<8>();
-}
-
-template <int kBits>
-void score_packed_block(const RowGroup& group, const StoredRows& keys, Prefetch /*ahead*/) {
-  const int dim = group.view->params->head_dim;
-  with_codes_per_lane<kBits>(dim, [&]<int kParts>() { score_packed_keys<kBits, kParts>(group, keys, dim); });
-  apply_norms(group, group.view->packed_key, dim, keys, group.scale);
-}
-
-template <int kBits>
-void add_packed_block(const RowGroup& group, const StoredRows& values, Prefetch /*ahead*/) {
-  const int dim = group.view->params->value_dim;
-  apply_norms(group, group.view->packed_value, dim, values, 1.0f);
-  with_codes_per_lane<kBits>(dim,
-                             [&]<int kParts>() { add_packed_values<kBits, kParts>(group, values, dim); });
-}
-
-using BlockFunction = void (*)(const RowGroup& group, const StoredRows& rows, Prefetch ahead);
-
 METALHEAD_INLINE BlockFunction score_function(DType dtype, int bits) {
-  switch (bits) {
-    case 2:
-      return score_packed_block<2>;
-    case 3:
-      return score_packed_block<3>;
-    case 4:
-      return score_packed_block<4>;
-    case 5:
-      return score_packed_block<5>;
-    case 6:
-      return score_packed_block<6>;
-    case 8:
-      return score_packed_block<8>;
-    default:
-      break;
-  }
+  if (bits != 0) return packed_score_function(bits);
   return dtype == DType::kFloat32   ? score_block<float>
          : dtype == DType::kFloat16 ? score_block<Float16>
                                     : score_block<BFloat16>;
 }
 METALHEAD_INLINE BlockFunction add_function(DType dtype, int bits) {
-  switch (bits) {
-    case 2:
-      return add_packed_block<2>;
-    case 3:
-      return add_packed_block<3>;
-    case 4:
-      return add_packed_block<4>;
-    case 5:
-      return add_packed_block<5>;
-    case 6:
-      return add_packed_block<6>;
-    case 8:
-      return add_packed_block<8>;
-    default:
-      break;
-  }
+  if (bits != 0) return packed_add_function(bits);
   return dtype == DType::kFloat32   ? add_block<float>
          : dtype == DType::kFloat16 ? add_block<Float16>
                                     : add_block<BFloat16>;
@@ -275,9 +80,13 @@ METALHEAD_INLINE void scale_row(float* row, int64_t count, float factor) {
 
 /// Scores of the block's keys become weights; rows whose maximum grew shrink what they have summed up.
 void weigh_block(const RowGroup& group, int64_t first_key, int count) {
-  for (int r = 0; r < group.rows; ++r) {
-    const QueryRow row = query_row_of(*group.view, group.sequence, group.kv_head, r);
-    finish_scores(*group.view, row, group.scores + r * group.block_keys, 0, count, first_key);
+  const bool all_visible = first_key >= group.query_rows[group.rows - 1].visible.begin &&
+                           first_key + count <= group.query_rows[0].visible.end && count % kLanes == 0;
+  if (!group.has_plain_scores || !all_visible) {
+    for (int r = 0; r < group.rows; ++r) {
+      finish_scores(*group.view, group.query_rows[r], group.scores + r * group.block_keys, 0, count,
+                    first_key);
+    }
   }
   alignas(64) float shrink[kLanes];
   for (int first = 0; first < group.rows; first += kLanes) {
@@ -295,16 +104,13 @@ void weigh_block(const RowGroup& group, int64_t first_key, int count) {
 struct RowSource {
   const char* data;
   int64_t stride;  ///< bytes
-  int64_t bytes;   ///< of a row
 };
 
 /// `strides` count elements, or bytes if `bits` is not 0.
 METALHEAD_INLINE RowSource source_of(const RowGroup& group, const char* data, const metalhead_long* strides,
-                                     DType dtype, int bits, int64_t dim) {
+                                     DType dtype, int bits) {
   const int64_t unit = bits == 0 ? element_bytes(dtype) : 1;
-  const int64_t row_bytes = bits == 0 ? dim * unit : packed_bytes(bits, static_cast<int>(dim));
-  return {data + (group.sequence.batch * strides[0] + group.kv_head * strides[1]) * unit, strides[2] * unit,
-          row_bytes};
+  return {data + (group.sequence.batch * strides[0] + group.kv_head * strides[1]) * unit, strides[2] * unit};
 }
 
 void attend_keys(const RowGroup& group, KeyRange range) {
@@ -313,23 +119,28 @@ void attend_keys(const RowGroup& group, KeyRange range) {
   const int key_bits = view.packed_key.bits, value_bits = view.packed_value.bits;
   const BlockFunction score = score_function(view.key_dtype, key_bits),
                       add = add_function(view.value_dtype, value_bits);
-  const RowSource keys =
-      source_of(group, view.key, params.key_strides, view.key_dtype, key_bits, params.head_dim);
-  const RowSource values =
-      source_of(group, view.value, params.value_strides, view.value_dtype, value_bits, params.value_dim);
+  const RowSource keys = source_of(group, view.key, params.key_strides, view.key_dtype, key_bits);
+  const RowSource values = source_of(group, view.value, params.value_strides, view.value_dtype, value_bits);
   for (int64_t key = range.begin; key < range.end;) {
     const int64_t run = contiguous_keys(group.sequence, key, range.end);
     const int count = static_cast<int>(smaller(group.block_keys, run));
     const int next_count = static_cast<int>(smaller(group.block_keys, run - count));
     const int64_t row = physical_row(group.sequence, key);
-    const char* value_rows = values.data + row * values.stride;
-    const char* next_keys = keys.data + (row + count) * keys.stride;
-    score(group, {keys.data + row * keys.stride, keys.stride, count, row},
-          {value_rows, values.stride, values.bytes, count});
+    const StoredRows block_keys{keys.data + row * keys.stride, keys.stride, count, row};
+    const StoredRows block_values{values.data + row * values.stride, values.stride, count, row};
+    const StoredRows next_keys{block_keys.data + count * keys.stride, keys.stride, next_count};
+    score(group, block_keys, block_values);
     weigh_block(group, key, count);
-    add(group, {value_rows, values.stride, count, row}, {next_keys, keys.stride, keys.bytes, next_count});
+    add(group, block_values, next_count > 0 ? next_keys : block_values);
     key += count;
   }
+}
+
+/// Sums over bfloat16 values lie in split order until here.
+void end_rows(const RowGroup& group) {
+  if (group.view->value_dtype != DType::kBFloat16) return;
+  for (int r = 0; r < group.rows; ++r)
+    join_pairs(group.sums + r * group.sums_stride, group.view->params->value_dim);
 }
 
 /// Leaves the rows' unnormalised sums and stats for the reduction.
@@ -337,9 +148,8 @@ void write_partials(const RowGroup& group, int64_t split) {
   const AttentionView& view = *group.view;
   const int64_t value_dim = view.params->value_dim;
   for (int r = 0; r < group.rows; ++r) {
-    const QueryRow row = query_row_of(view, group.sequence, group.kv_head, r);
-    const int64_t slot = contiguous_index(view, row) * view.params->splits + split;
-    restore_order(group, group.sums + r * group.sums_stride);
+    restore_packed_sums(group, group.sums + r * group.sums_stride);
+    const int64_t slot = contiguous_index(view, group.query_rows[r]) * view.params->splits + split;
     view.partial_stats[2 * slot] = group.maxima[r];
     view.partial_stats[2 * slot + 1] = group.totals[r];
     if (group.totals[r] != 0.0f) {
@@ -350,9 +160,9 @@ void write_partials(const RowGroup& group, int64_t split) {
 
 void write_rows(const RowGroup& group) {
   for (int r = 0; r < group.rows; ++r) {
-    const QueryRow row = query_row_of(*group.view, group.sequence, group.kv_head, r);
-    restore_order(group, group.sums + r * group.sums_stride);
-    write_row(*group.view, row, group.sums + r * group.sums_stride, {group.maxima[r], group.totals[r]});
+    restore_packed_sums(group, group.sums + r * group.sums_stride);
+    write_row(*group.view, group.query_rows[r], group.sums + r * group.sums_stride,
+              {group.maxima[r], group.totals[r]});
   }
 }
 
@@ -376,6 +186,7 @@ void flash_attn_vec(const Launch& launch, uint64_t begin, uint64_t end, Scratch&
     group.sequence = sequence_of(view, at.z);
     begin_rows(group);
     attend_keys(group, keys_of_split(*view.params, group.sequence, at.x));
+    end_rows(group);
     if (view.partial_out != nullptr) {
       write_partials(group, at.x);
     } else {

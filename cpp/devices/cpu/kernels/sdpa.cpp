@@ -194,10 +194,10 @@ void attend_block(const RowBlock& block, TileLoader load_keys, TileLoader load_v
 
 void sdpa(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch) {
   const AttentionView view = view_of(launch);
-  const TileLoader load_keys =
-      view.packed_key.bits != 0 ? packed_key_loader(view.packed_key.bits) : dense_key_loader(view.key_dtype);
-  const TileLoader load_values = view.packed_value.bits != 0 ? packed_value_loader(view.packed_value.bits)
-                                                             : dense_value_loader(view.value_dtype);
+  const int key_bits = view.packed_key.bits, value_bits = view.packed_value.bits;
+  const TileLoader load_keys = key_bits != 0 ? packed_key_loader(key_bits) : dense_key_loader(view.key_dtype);
+  const TileLoader load_values =
+      value_bits != 0 ? packed_value_loader(value_bits) : dense_value_loader(view.value_dtype);
   RowBlock block{};
   block.view = &view;
   block.has_plain_scores = has_plain_scores(view);

@@ -15,40 +15,65 @@ struct StoredRows {
   int64_t first_row = 0;  ///< physical number of the first one in its head
 };
 
-/// Rows that will be wanted soon: fetched while others are worked on.
-struct Prefetch {
-  const char* data;  ///< nullptr: nothing
-  int64_t stride;    ///< bytes
-  int64_t bytes;     ///< of each row
-  int count;
-};
-
-METALHEAD_INLINE void prefetch_row(const Prefetch& ahead, int row) {
-  if (row >= ahead.count) return;
-  const char* at = ahead.data + row * ahead.stride;
-  for (int64_t i = 0; i < ahead.bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
-}
-
 /// Accumulators of one register tile.
 constexpr int kStreamSums = kVectorRegisters == 32 ? 16 : 8;
 
+// bfloat16 widens most cheaply as the values at even and at odd places. Query rows and sums that meet it keep
+// that order in every whole pair of vectors: first the even places, then the odd ones.
+template <class T>
+constexpr bool kSplitsPairs = false;
+template <>
+constexpr bool kSplitsPairs<BFloat16> = true;
+
+/// Vector `half` (0 or 1) of the 2 * kLanes values at p, in the order that belongs to the type.
+template <class T>
+METALHEAD_INLINE F32 load_half(const T* p, int half) {
+  if constexpr (kSplitsPairs<T>) {
+    return half == 0 ? load_even(p) : load_odd(p);
+  } else {
+    return load(p + half * kLanes);
+  }
+}
+
+/// Brings the whole pairs of vectors of a row of floats into split order, or back.
+METALHEAD_INLINE void split_pairs(float* row, int64_t count) {
+  for (int64_t i = 0; i + 2 * kLanes <= count; i += 2 * kLanes) {
+    float copy[2 * kLanes];
+    __builtin_memcpy(copy, row + i, sizeof(copy));
+    for (int l = 0; l < kLanes; ++l) {
+      row[i + l] = copy[2 * l];
+      row[i + kLanes + l] = copy[2 * l + 1];
+    }
+  }
+}
+METALHEAD_INLINE void join_pairs(float* row, int64_t count) {
+  for (int64_t i = 0; i + 2 * kLanes <= count; i += 2 * kLanes) {
+    float copy[2 * kLanes];
+    __builtin_memcpy(copy, row + i, sizeof(copy));
+    for (int l = 0; l < kLanes; ++l) {
+      row[i + 2 * l] = copy[l];
+      row[i + 2 * l + 1] = copy[kLanes + l];
+    }
+  }
+}
+
+METALHEAD_INLINE void prefetch(const char* p) { __builtin_prefetch(p, 0, 2); }
+
 /// scores[r * score_stride + j] = scale * (query row r . key j) for kRows rows; writes up to the next
-/// multiple of kStreamSums keys.
+/// multiple of kStreamSums keys. Fetches `ahead`, rows that will be wanted soon, while it goes.
 template <class T, int kRows>
 inline __attribute__((noinline)) void dot_rows(const float* query, int64_t query_stride, int64_t head_dim,
                                                const StoredRows& keys, float scale, float* scores,
-                                               int64_t score_stride, const Prefetch& ahead) {
+                                               int64_t score_stride, const StoredRows& ahead) {
   constexpr int kKeys = kStreamSums / kRows;
-  const int64_t whole = head_dim / kLanes * kLanes;
+  const int64_t paired = head_dim / (2 * kLanes) * (2 * kLanes);
   for (int first = 0; first < keys.count; first += kKeys) {
     const T* rows[kKeys];
     METALHEAD_UNROLL
     for (int j = 0; j < kKeys; ++j) {
       rows[j] = reinterpret_cast<const T*>(keys.data + smaller(first + j, keys.count - 1) * keys.stride);
     }
-    if (ahead.data != nullptr) {
-      for (int j = 0; j < kKeys; ++j) prefetch_row(ahead, first + j);
-    }
+    const char* ahead_row = ahead.data + smaller(first, larger(0, ahead.count - kKeys)) * ahead.stride;
     F32 sums[kStreamSums];
     METALHEAD_UNROLL
     for (int i = 0; i < kStreamSums; ++i) sums[i] = zero();
@@ -60,18 +85,29 @@ inline __attribute__((noinline)) void dot_rows(const float* query, int64_t query
         for (int j = 0; j < kKeys; ++j) sums[r * kKeys + j] = fma(q, k[j], sums[r * kKeys + j]);
       }
     };
-    for (int64_t dim = 0; dim < whole; dim += kLanes) {
-      F32 k[kKeys];
+    for (int64_t dim = 0; dim < paired; dim += 2 * kLanes) {
       METALHEAD_UNROLL
-      for (int j = 0; j < kKeys; ++j) k[j] = load(rows[j] + dim);
-      add(dim, k);
+      for (int half = 0; half < 2; ++half) {
+        F32 k[kKeys];
+        METALHEAD_UNROLL
+        for (int j = 0; j < kKeys; ++j) k[j] = load_half(rows[j] + dim, half);
+        // A vector of a narrow type takes half a cache line.
+        if (half == 0 || sizeof(T) == 4) {
+          METALHEAD_UNROLL
+          for (int j = 0; j < kKeys; ++j) {
+            prefetch(ahead_row + j * ahead.stride + (dim + half * kLanes) * static_cast<int64_t>(sizeof(T)));
+          }
+        }
+        add(dim + half * kLanes, k);
+      }
     }
-    if (whole < head_dim) {
+    for (int64_t dim = paired; dim < head_dim; dim += kLanes) {
       F32 k[kKeys];
+      const int count = static_cast<int>(smaller(kLanes, head_dim - dim));
       METALHEAD_UNROLL
       for (int j = 0; j < kKeys; ++j)
-        k[j] = load_partial(rows[j] + whole, static_cast<int>(head_dim - whole));
-      add(whole, k);
+        k[j] = count == kLanes ? load(rows[j] + dim) : load_partial(rows[j] + dim, count);
+      add(dim, k);
     }
     alignas(64) float dots[kStreamSums];
     METALHEAD_UNROLL
@@ -91,22 +127,29 @@ inline __attribute__((noinline)) void dot_rows(const float* query, int64_t query
 /// kVectors vectors of columns: sums[r][c] += sum over j of weights[r * weight_stride + j] * value j [c].
 template <class T, int kRows, int kVectors>
 METALHEAD_INLINE void add_columns(const float* weights, int64_t weight_stride, const StoredRows& values,
-                                  int64_t column, int tail, float* sums, int64_t sums_stride,
-                                  const Prefetch& ahead) {
+                                  int64_t column, int count, float* sums, int64_t sums_stride,
+                                  const StoredRows& ahead) {
   F32 acc[kRows][kVectors];
   METALHEAD_UNROLL
   for (int r = 0; r < kRows; ++r) {
     METALHEAD_UNROLL
     for (int v = 0; v < kVectors; ++v) acc[r][v] = load(sums + r * sums_stride + column + v * kLanes);
   }
-  const char* at = values.data + column * static_cast<int64_t>(sizeof(T));
-  for (int j = 0; j < values.count; ++j, at += values.stride) {
+  const int64_t offset = column * static_cast<int64_t>(sizeof(T));
+  const char* at = values.data + offset;
+  const char* ahead_at = ahead.data + offset;
+  for (int j = 0; j < values.count; ++j, at += values.stride, ahead_at += ahead.stride) {
     const T* row = reinterpret_cast<const T*>(at);
-    if (ahead.data != nullptr) prefetch_row(ahead, j);
+    METALHEAD_UNROLL
+    for (int i = 0; i < kVectors * kLanes * static_cast<int>(sizeof(T)); i += 64) prefetch(ahead_at + i);
     F32 value[kVectors];
     METALHEAD_UNROLL
     for (int v = 0; v < kVectors; ++v) {
-      value[v] = kVectors == 1 && tail < kLanes ? load_partial(row, tail) : load(row + v * kLanes);
+      if constexpr (kVectors == 1) {
+        value[v] = count == kLanes ? load(row) : load_partial(row, count);
+      } else {
+        value[v] = load_half(row + v / 2 * 2 * kLanes, v % 2);
+      }
     }
     METALHEAD_UNROLL
     for (int r = 0; r < kRows; ++r) {
@@ -126,17 +169,23 @@ METALHEAD_INLINE void add_columns(const float* weights, int64_t weight_stride, c
 template <class T, int kRows>
 inline __attribute__((noinline)) void add_rows(const float* weights, int64_t weight_stride,
                                                const StoredRows& values, int64_t value_dim, float* sums,
-                                               int64_t sums_stride, const Prefetch& ahead) {
+                                               int64_t sums_stride, const StoredRows& ahead) {
   constexpr int kVectors = kRows == 1 ? 8 : kStreamSums / kRows;
-  const Prefetch nothing{};
-  const Prefetch* now = &ahead;
   int64_t column = 0;
-  for (; column + kVectors * kLanes <= value_dim; column += kVectors * kLanes, now = &nothing) {
-    add_columns<T, kRows, kVectors>(weights, weight_stride, values, column, kLanes, sums, sums_stride, *now);
+  for (; column + kVectors * kLanes <= value_dim; column += kVectors * kLanes) {
+    add_columns<T, kRows, kVectors>(weights, weight_stride, values, column, kLanes, sums, sums_stride, ahead);
   }
-  for (; column < value_dim; column += kLanes, now = &nothing) {
-    const int tail = static_cast<int>(smaller(kLanes, value_dim - column));
-    add_columns<T, kRows, 1>(weights, weight_stride, values, column, tail, sums, sums_stride, *now);
+  if constexpr (kVectors > 4) {
+    for (; column + 4 * kLanes <= value_dim; column += 4 * kLanes) {
+      add_columns<T, kRows, 4>(weights, weight_stride, values, column, kLanes, sums, sums_stride, ahead);
+    }
+  }
+  for (; kVectors > 2 && column + 2 * kLanes <= value_dim; column += 2 * kLanes) {
+    add_columns<T, kRows, 2>(weights, weight_stride, values, column, kLanes, sums, sums_stride, ahead);
+  }
+  for (; column < value_dim; column += kLanes) {
+    const int count = static_cast<int>(smaller(kLanes, value_dim - column));
+    add_columns<T, kRows, 1>(weights, weight_stride, values, column, count, sums, sums_stride, ahead);
   }
 }
 

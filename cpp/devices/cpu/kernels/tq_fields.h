@@ -14,13 +14,18 @@
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
 /// Codes of one vector that share a lane; `dim` is a power of two from 32 to 512.
-constexpr int codes_per_lane(int bits, int dim) {
-  return bits == 8 ? 1 : dim / kLanes < 8 ? dim / kLanes : 8;
+constexpr int codes_per_lane(int dim) { return dim / kLanes < 8 ? dim / kLanes : 8; }
+
+/// `parts` if some dim has so many codes in a lane, else one that does: for switches over all cases.
+constexpr int possible_parts(int parts) {
+  const int least = codes_per_lane(32);
+  return parts < least ? least : parts;
 }
 
 /// The coordinate that stands at `position` of a row expanded in the order of fields.
 METALHEAD_INLINE int field_coordinate(int bits, int dim, int position) {
-  const int parts = codes_per_lane(bits, dim);
+  if (bits == 8) return position;
+  const int parts = codes_per_lane(dim);
   const int block = position / (parts * kLanes) * (parts * kLanes), within = position - block;
   return block + within % kLanes * parts + within / kLanes;
 }
@@ -92,6 +97,20 @@ struct CodeFields {
     constexpr int32_t kMask = ((1 << kHigh) - 1) << kLow;
     return select_bits(kMask, shift_left<kLow>(high), low);
   }
+};
+
+/// Codes of whole bytes need no peeling: one after the other is loaded, in natural order.
+template <int kParts>
+struct CodeFields<8, kParts> {
+  static constexpr int kCoordinates = kLanes * kParts;
+  const uint8_t* bytes;
+
+  METALHEAD_INLINE void load(const uint8_t* packed, int /*dim*/, int first) { bytes = packed + first; }
+  template <int kCount>
+  METALHEAD_INLINE void skip() {
+    bytes += kCount * kLanes;
+  }
+  METALHEAD_INLINE I32 code() const { return load_bytes(bytes); }
 };
 
 /// One packed vector to float32 levels `[dim]` in the order of fields.

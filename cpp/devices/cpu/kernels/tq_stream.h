@@ -11,26 +11,41 @@
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
+/// Query rows in the order of fields, and what their products are multiplied by.
+struct PackedQuery {
+  const float* rows;
+  int64_t stride;
+  int dim;
+  float factor;
+};
+
+/// Rows of sums in the order of fields.
+struct PackedSums {
+  float* rows;
+  int64_t stride;
+  int dim;
+};
+
 /// Keys whose codes are held in registers together.
 constexpr int kPackedKeys = 4;
 
 /// sums[r * kSumStride + j] = lane sums of query row r times the levels of key j, for kKeys keys.
 template <int kBits, int kParts, int kRows, int kKeys, int kSumStride>
-METALHEAD_INLINE void dot_packed_keys(const LevelTable<kBits>& table, const float* query,
-                                      int64_t query_stride, int dim, const uint8_t* const* rows, F32* sums) {
+METALHEAD_INLINE void dot_packed_keys(const LevelTable<kBits>& table, const PackedQuery& query,
+                                      const uint8_t* const* rows, F32* sums) {
   using Fields = CodeFields<kBits, kParts>;
   F32 acc[kRows][kKeys];
   METALHEAD_UNROLL
   for (int i = 0; i < kRows * kKeys; ++i) acc[i / kKeys][i % kKeys] = zero();
-  for (int d = 0; d < dim; d += Fields::kCoordinates) {
+  for (int d = 0; d < query.dim; d += Fields::kCoordinates) {
     Fields fields[kKeys];
     METALHEAD_UNROLL
-    for (int j = 0; j < kKeys; ++j) fields[j].load(rows[j], dim, d);
+    for (int j = 0; j < kKeys; ++j) fields[j].load(rows[j], query.dim, d);
     METALHEAD_UNROLL
     for (int part = 0; part < kParts; ++part) {
       F32 q[kRows];
       METALHEAD_UNROLL
-      for (int r = 0; r < kRows; ++r) q[r] = load(query + r * query_stride + d + part * kLanes);
+      for (int r = 0; r < kRows; ++r) q[r] = load(query.rows + r * query.stride + d + part * kLanes);
       METALHEAD_UNROLL
       for (int j = 0; j < kKeys; ++j) {
         const F32 level = table.of_low_bits(fields[j].code());
@@ -45,12 +60,11 @@ METALHEAD_INLINE void dot_packed_keys(const LevelTable<kBits>& table, const floa
     sums[i / kKeys * kSumStride + i % kKeys] = acc[i / kKeys][i % kKeys];
 }
 
-/// scores[r * score_stride + j] = query row r . levels of key j; writes up to the next multiple of
+/// scores[r * score_stride + j] = factor * (query row r . levels of key j); writes up to the next multiple of
 /// kStreamSums keys.
 template <int kBits, int kParts, int kRows>
-inline __attribute__((noinline)) void dot_packed_rows(const float* query, int64_t query_stride, int dim,
-                                                      const StoredRows& keys, float* scores,
-                                                      int64_t score_stride) {
+inline __attribute__((noinline)) void dot_packed_rows(const PackedQuery& query, const StoredRows& keys,
+                                                      float* scores, int64_t score_stride) {
   constexpr int kTileKeys = kStreamSums / kRows;
   constexpr int kKeys = kTileKeys < kPackedKeys ? kTileKeys : kPackedKeys;
   const LevelTable<kBits> table;
@@ -64,8 +78,7 @@ inline __attribute__((noinline)) void dot_packed_rows(const float* query, int64_
         rows[i] = reinterpret_cast<const uint8_t*>(keys.data +
                                                    smaller(first + j + i, keys.count - 1) * keys.stride);
       }
-      dot_packed_keys<kBits, kParts, kRows, kKeys, kTileKeys>(table, query, query_stride, dim, rows,
-                                                              sums + j);
+      dot_packed_keys<kBits, kParts, kRows, kKeys, kTileKeys>(table, query, rows, sums + j);
     }
     alignas(64) float dots[kStreamSums];
     METALHEAD_UNROLL
@@ -73,7 +86,7 @@ inline __attribute__((noinline)) void dot_packed_rows(const float* query, int64_
       F32 part[kLanes];
       METALHEAD_UNROLL
       for (int l = 0; l < kLanes; ++l) part[l] = sums[i + l];
-      store(dots + i, reduce_add_each(part));
+      store(dots + i, reduce_add_each(part) * splat(query.factor));
     }
     METALHEAD_UNROLL
     for (int r = 0; r < kRows; ++r) {
@@ -85,19 +98,18 @@ inline __attribute__((noinline)) void dot_packed_rows(const float* query, int64_
 /// Columns [first + kSkip * kLanes, + kVectors * kLanes) of one block of fields, over all values.
 template <int kBits, int kParts, int kRows, int kVectors, int kSkip>
 METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_stride,
-                                         const StoredRows& values, int dim, int first, float* sums,
-                                         int64_t sums_stride) {
+                                         const StoredRows& values, const PackedSums& sums, int first) {
   const LevelTable<kBits> table;
   F32 acc[kRows][kVectors];
-  float* to = sums + first + kSkip * kLanes;
+  float* to = sums.rows + first + kSkip * kLanes;
   METALHEAD_UNROLL
   for (int i = 0; i < kRows * kVectors; ++i) {
-    acc[i / kVectors][i % kVectors] = load(to + i / kVectors * sums_stride + i % kVectors * kLanes);
+    acc[i / kVectors][i % kVectors] = load(to + i / kVectors * sums.stride + i % kVectors * kLanes);
   }
   const char* at = values.data;
   for (int j = 0; j < values.count; ++j, at += values.stride) {
     CodeFields<kBits, kParts> fields;
-    fields.load(reinterpret_cast<const uint8_t*>(at), dim, first);
+    fields.load(reinterpret_cast<const uint8_t*>(at), sums.dim, first);
     fields.template skip<kSkip>();
     F32 weight[kRows];
     METALHEAD_UNROLL
@@ -112,22 +124,20 @@ METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_st
   }
   METALHEAD_UNROLL
   for (int i = 0; i < kRows * kVectors; ++i) {
-    store(to + i / kVectors * sums_stride + i % kVectors * kLanes, acc[i / kVectors][i % kVectors]);
+    store(to + i / kVectors * sums.stride + i % kVectors * kLanes, acc[i / kVectors][i % kVectors]);
   }
 }
 
 /// Adds the weighted levels of the values to kRows rows of sums.
 template <int kBits, int kParts, int kRows>
 inline __attribute__((noinline)) void add_packed_rows(const float* weights, int64_t weight_stride,
-                                                      const StoredRows& values, int dim, float* sums,
-                                                      int64_t sums_stride) {
+                                                      const StoredRows& values, const PackedSums& sums) {
   constexpr int kFit = kStreamSums / kRows < 8 ? kStreamSums / kRows : 8;
   constexpr int kVectors = kFit < kParts ? kFit : kParts;
   const auto add = [&]<int kSkip>(int first) __attribute__((always_inline)) {
-    add_packed_columns<kBits, kParts, kRows, kVectors, kSkip>(weights, weight_stride, values, dim, first,
-                                                              sums, sums_stride);
+    add_packed_columns<kBits, kParts, kRows, kVectors, kSkip>(weights, weight_stride, values, sums, first);
   };
-  for (int first = 0; first < dim; first += kParts * kLanes) {
+  for (int first = 0; first < sums.dim; first += kParts * kLanes) {
     add.template operator()<0>(first);
     if constexpr (kVectors < kParts) add.template operator()<kVectors>(first);
     if constexpr (2 * kVectors < kParts) add.template operator()<2 * kVectors>(first);

@@ -29,7 +29,7 @@ extern "C" {
 typedef struct objc_class* Class;
 typedef struct objc_object {
   Class isa;
-} * id;
+}* id;
 typedef struct objc_selector* SEL;
 }
 typedef bool BOOL;

@@ -14,55 +14,59 @@ static inline MTLSize MTLSizeMake(NSUInteger width, NSUInteger height, NSUIntege
   return size;
 }
 
-typedef NS_OPTIONS(NSUInteger, MTLResourceOptions){
-    MTLResourceStorageModeShared = 0,
-    MTLResourceStorageModePrivate = 2 << 4,
-    MTLResourceHazardTrackingModeUntracked = 1 << 8,
-    MTLResourceHazardTrackingModeTracked = 2 << 8,
+typedef NS_OPTIONS(NSUInteger, MTLResourceOptions) {
+  MTLResourceStorageModeShared = 0,
+  MTLResourceStorageModePrivate = 2 << 4,
+  MTLResourceHazardTrackingModeUntracked = 1 << 8,
+  MTLResourceHazardTrackingModeTracked = 2 << 8,
 };
 
-typedef NS_ENUM(NSUInteger, MTLDispatchType){
-    MTLDispatchTypeSerial = 0,
-    MTLDispatchTypeConcurrent = 1,
+typedef NS_ENUM(NSUInteger, MTLDispatchType) {
+  MTLDispatchTypeSerial = 0,
+  MTLDispatchTypeConcurrent = 1,
 };
 
-typedef NS_OPTIONS(NSUInteger, MTLBarrierScope){
-    MTLBarrierScopeBuffers = 1,
-    MTLBarrierScopeTextures = 2,
+typedef NS_OPTIONS(NSUInteger, MTLBarrierScope) {
+  MTLBarrierScopeBuffers = 1,
+  MTLBarrierScopeTextures = 2,
 };
 
-typedef NS_ENUM(NSUInteger, MTLCommandBufferStatus){
-    MTLCommandBufferStatusNotEnqueued = 0, MTLCommandBufferStatusEnqueued = 1,
-    MTLCommandBufferStatusCommitted = 2,   MTLCommandBufferStatusScheduled = 3,
-    MTLCommandBufferStatusCompleted = 4,   MTLCommandBufferStatusError = 5,
+typedef NS_ENUM(NSUInteger, MTLCommandBufferStatus) {
+  MTLCommandBufferStatusNotEnqueued = 0,
+  MTLCommandBufferStatusEnqueued = 1,
+  MTLCommandBufferStatusCommitted = 2,
+  MTLCommandBufferStatusScheduled = 3,
+  MTLCommandBufferStatusCompleted = 4,
+  MTLCommandBufferStatusError = 5,
 };
 
-typedef NS_ENUM(NSUInteger, MTLDataType){
-    MTLDataTypeFloat = 3,
-    MTLDataTypeInt = 29,
-    MTLDataTypeUInt = 33,
-    MTLDataTypeBool = 53,
+typedef NS_ENUM(NSUInteger, MTLDataType) {
+  MTLDataTypeFloat = 3,
+  MTLDataTypeInt = 29,
+  MTLDataTypeUInt = 33,
+  MTLDataTypeBool = 53,
 };
 
-typedef NS_ENUM(NSInteger, MTLGPUFamily){
-    MTLGPUFamilyApple7 = 1007,
-    MTLGPUFamilyApple8 = 1008,
-    MTLGPUFamilyApple9 = 1009,
-    MTLGPUFamilyMetal3 = 5001,
+typedef NS_ENUM(NSInteger, MTLGPUFamily) {
+  MTLGPUFamilyApple7 = 1007,
+  MTLGPUFamilyApple8 = 1008,
+  MTLGPUFamilyApple9 = 1009,
+  MTLGPUFamilyMetal3 = 5001,
 };
 
-typedef NS_ENUM(NSUInteger, MTLLanguageVersion){
-    MTLLanguageVersion3_0 = (3 << 16),
-    MTLLanguageVersion3_1 = (3 << 16) + 1,
+typedef NS_ENUM(NSUInteger, MTLLanguageVersion) {
+  MTLLanguageVersion3_0 = (3 << 16),
+  MTLLanguageVersion3_1 = (3 << 16) + 1,
 };
 
-typedef NS_OPTIONS(NSUInteger, MTLPipelineOption){
-    MTLPipelineOptionNone = 0,
-    MTLPipelineOptionFailOnBinaryArchiveMiss = 4,
+typedef NS_OPTIONS(NSUInteger, MTLPipelineOption) {
+  MTLPipelineOptionNone = 0,
+  MTLPipelineOptionFailOnBinaryArchiveMiss = 4,
 };
 
-@protocol MTLBinaryArchive, MTLBuffer, MTLCommandBuffer, MTLCommandQueue, MTLComputeCommandEncoder,
-    MTLComputePipelineState, MTLDevice, MTLFence, MTLFunction, MTLLibrary, MTLResidencySet;
+@protocol MTLBinaryArchive
+, MTLBuffer, MTLCommandBuffer, MTLCommandQueue, MTLComputeCommandEncoder, MTLComputePipelineState, MTLDevice,
+    MTLFence, MTLFunction, MTLLibrary, MTLResidencySet;
 @class MTLComputePipelineReflection;
 
 typedef void (^MTLCommandBufferHandler)(id<MTLCommandBuffer>);
@@ -153,7 +157,8 @@ typedef void (^MTLCommandBufferHandler)(id<MTLCommandBuffer>);
 - (void)setBuffer:(nullable id<MTLBuffer>)buffer offset:(NSUInteger)offset atIndex:(NSUInteger)index;
 - (void)setBytes:(const void*)bytes length:(NSUInteger)length atIndex:(NSUInteger)index;
 - (void)setThreadgroupMemoryLength:(NSUInteger)length atIndex:(NSUInteger)index;
-- (void)dispatchThreadgroups:(MTLSize)threadgroupsPerGrid threadsPerThreadgroup:(MTLSize)threadsPerThreadgroup;
+- (void)dispatchThreadgroups:(MTLSize)threadgroupsPerGrid
+       threadsPerThreadgroup:(MTLSize)threadsPerThreadgroup;
 - (void)memoryBarrierWithScope:(MTLBarrierScope)scope;
 - (void)updateFence:(id<MTLFence>)fence;
 - (void)waitForFence:(id<MTLFence>)fence;
@@ -193,7 +198,8 @@ typedef void (^MTLCommandBufferHandler)(id<MTLCommandBuffer>);
 - (nullable id<MTLBuffer>)newBufferWithBytesNoCopy:(void*)pointer
                                             length:(NSUInteger)length
                                            options:(MTLResourceOptions)options
-                                       deallocator:(void (^_Nullable)(void* pointer, NSUInteger length))deallocator;
+                                       deallocator:
+                                           (void (^_Nullable)(void* pointer, NSUInteger length))deallocator;
 - (nullable id<MTLLibrary>)newLibraryWithURL:(NSURL*)url
                                        error:(NSError* _Nullable __autoreleasing* _Nullable)error;
 - (nullable id<MTLLibrary>)newLibraryWithSource:(NSString*)source
@@ -205,9 +211,9 @@ typedef void (^MTLCommandBufferHandler)(id<MTLCommandBuffer>);
                                reflection:(MTLComputePipelineReflection* _Nullable __autoreleasing* _Nullable)
                                               reflection
                                     error:(NSError* _Nullable __autoreleasing* _Nullable)error;
-- (nullable id<MTLBinaryArchive>)newBinaryArchiveWithDescriptor:(MTLBinaryArchiveDescriptor*)descriptor
-                                                          error:(NSError* _Nullable __autoreleasing* _Nullable)
-                                                                    error;
+- (nullable id<MTLBinaryArchive>)
+    newBinaryArchiveWithDescriptor:(MTLBinaryArchiveDescriptor*)descriptor
+                             error:(NSError* _Nullable __autoreleasing* _Nullable)error;
 - (nullable id<MTLResidencySet>)newResidencySetWithDescriptor:(MTLResidencySetDescriptor*)descriptor
                                                         error:(NSError* _Nullable __autoreleasing* _Nullable)
                                                                   error;

@@ -1,0 +1,86 @@
+// The query rows that share a KV head in decode, and what a block of dense keys or values does to them.
+#pragma once
+
+#include "devices/cpu/kernels/attention_row.h"
+#include "devices/cpu/kernels/stream_rows.h"
+
+namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
+
+/// The rows of one KV head in one sequence, and the worker's memory for them.
+struct RowGroup {
+  const AttentionView* view;
+  Sequence sequence;
+  int64_t kv_head;
+  int rows;
+  int block_keys;
+  int64_t query_stride, sums_stride;  ///< floats between rows
+  float* query;                       ///< [rows][query_stride]
+  float* sums;                        ///< [rows][sums_stride]
+  float* maxima;                      ///< [rows in whole vectors]
+  float* totals;                      ///< [rows in whole vectors]: sums of weights
+  float* scores;                      ///< [rows][block_keys]
+  QueryRow* query_rows;               ///< [rows]
+  bool has_plain_scores;
+  float* tile;         ///< of packed sides: [kPackedTileRows][dim], also one row
+  float* norms;        ///< of packed sides: [block_keys]
+  float score_factor;  ///< what a product of a query row and a stored key is multiplied by
+};
+
+/// Rows of the next register tile: 8 where there are registers for them, 4, 2 or 1; three rows take a tile of
+/// four.
+METALHEAD_INLINE int tile_rows(int rows_left) {
+  if (kStreamSums == 16 && rows_left > 6) return 8;
+  return rows_left > 2 ? 4 : rows_left;
+}
+
+template <class T, int kRows>
+METALHEAD_INLINE void score_tile(const RowGroup& group, int first, const StoredRows& keys,
+                                 const StoredRows& ahead) {
+  const AttentionParams& params = *group.view->params;
+  dot_rows<T, kRows>(group.query + first * group.query_stride, group.query_stride, params.head_dim, keys,
+                     group.score_factor, group.scores + first * group.block_keys, group.block_keys, ahead);
+}
+
+/// Scores of dense keys.
+template <class T>
+void score_block(const RowGroup& group, const StoredRows& keys, const StoredRows& ahead) {
+  for (int r = 0; r < group.rows; r += tile_rows(group.rows - r)) {
+    // The first tile fetches what comes next; for the others that has been done.
+    const StoredRows& fetched = r == 0 ? ahead : keys;
+    const int rows = tile_rows(group.rows - r);
+    if constexpr (kStreamSums == 16) {
+      if (rows == 8) score_tile<T, 8>(group, r, keys, fetched);
+    }
+    if (rows == 4) score_tile<T, 4>(group, r, keys, fetched);
+    if (rows == 2) score_tile<T, 2>(group, r, keys, fetched);
+    if (rows == 1) score_tile<T, 1>(group, r, keys, fetched);
+  }
+}
+
+template <class T, int kRows>
+METALHEAD_INLINE void add_tile(const RowGroup& group, int first, const StoredRows& values,
+                               const StoredRows& ahead) {
+  add_rows<T, kRows>(group.scores + first * group.block_keys, group.block_keys, values,
+                     group.view->params->value_dim, group.sums + first * group.sums_stride, group.sums_stride,
+                     ahead);
+}
+
+/// Adds the weighted dense values.
+template <class T>
+void add_block(const RowGroup& group, const StoredRows& values, const StoredRows& ahead) {
+  for (int r = 0; r < group.rows; r += tile_rows(group.rows - r)) {
+    const StoredRows& fetched = r == 0 ? ahead : values;
+    const int rows = tile_rows(group.rows - r);
+    if constexpr (kStreamSums == 16) {
+      if (rows == 8) add_tile<T, 8>(group, r, values, fetched);
+    }
+    if (rows == 4) add_tile<T, 4>(group, r, values, fetched);
+    if (rows == 2) add_tile<T, 2>(group, r, values, fetched);
+    if (rows == 1) add_tile<T, 1>(group, r, values, fetched);
+  }
+}
+
+/// Scores of a block of keys, or the weighted sum of a block of values; `ahead` is fetched meanwhile.
+using BlockFunction = void (*)(const RowGroup& group, const StoredRows& rows, const StoredRows& ahead);
+
+}  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE

@@ -1,0 +1,148 @@
+// Blocks of packed keys and values in decode: codes taken into registers for few rows, expanded once for
+// many.
+#include "devices/cpu/kernels/tq_row_group.h"
+
+#include "devices/cpu/kernels/tq_stream.h"
+
+namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
+namespace {
+
+/// More rows than this share an expanded tile; fewer take the codes straight into registers.
+constexpr int kMaxRowsInRegisters = 4;
+
+/// Multiplies the block's scores or weights by `factor` times the norms of a packed side.
+void apply_norms(const RowGroup& group, const PackedSide& side, float factor, const StoredRows& rows) {
+  load_norms(side, group.sequence.batch, group.kv_head, rows.first_row, rows.count, factor, group.norms);
+  for (int r = 0; r < group.rows; ++r) {
+    float* scores = group.scores + r * group.block_keys;
+    for (int j = 0; j < rows.count; j += kLanes) store(scores + j, load(scores + j) * load(group.norms + j));
+  }
+}
+
+template <int kBits, int kParts>
+void score_keys(const RowGroup& group, const StoredRows& keys, int dim) {
+  if (group.rows > kMaxRowsInRegisters) {
+    RowGroup part = group;
+    for_each_expanded_tile<kBits, kParts>(keys, dim, group.tile, [&](const StoredRows& tile, int first) {
+      part.scores = group.scores + first;
+      score_block<float>(part, tile, {});
+    });
+    return;
+  }
+  const PackedQuery query{group.query, group.query_stride, dim, group.score_factor};
+  const int rows = tile_rows(group.rows);
+  if (rows == 4) dot_packed_rows<kBits, kParts, 4>(query, keys, group.scores, group.block_keys);
+  if (rows == 2) dot_packed_rows<kBits, kParts, 2>(query, keys, group.scores, group.block_keys);
+  if (rows == 1) dot_packed_rows<kBits, kParts, 1>(query, keys, group.scores, group.block_keys);
+}
+
+template <int kBits, int kParts>
+void add_values(const RowGroup& group, const StoredRows& values, int dim) {
+  if (group.rows > kMaxRowsInRegisters) {
+    RowGroup part = group;
+    for_each_expanded_tile<kBits, kParts>(values, dim, group.tile, [&](const StoredRows& tile, int first) {
+      part.scores = group.scores + first;
+      add_block<float>(part, tile, {});
+    });
+    return;
+  }
+  const PackedSums sums{group.sums, group.sums_stride, dim};
+  const int rows = tile_rows(group.rows);
+  if (rows == 4) add_packed_rows<kBits, kParts, 4>(group.scores, group.block_keys, values, sums);
+  if (rows == 2) add_packed_rows<kBits, kParts, 2>(group.scores, group.block_keys, values, sums);
+  if (rows == 1) add_packed_rows<kBits, kParts, 1>(group.scores, group.block_keys, values, sums);
+}
+
+template <int kBits>
+void score_packed_block(const RowGroup& group, const StoredRows& keys, const StoredRows& /*ahead*/) {
+  const int dim = group.view->params->head_dim;
+  switch (codes_per_lane(dim)) {
+    case 2:
+      score_keys<kBits, possible_parts(2)>(group, keys, dim);
+      break;
+    case 4:
+      score_keys<kBits, possible_parts(4)>(group, keys, dim);
+      break;
+    default:
+      score_keys<kBits, possible_parts(8)>(group, keys, dim);
+  }
+  apply_norms(group, group.view->packed_key, 1.0f, keys);
+}
+
+template <int kBits>
+void add_packed_block(const RowGroup& group, const StoredRows& values, const StoredRows& /*ahead*/) {
+  const int dim = group.view->params->value_dim;
+  apply_norms(group, group.view->packed_value, rotation_factor(dim), values);
+  switch (codes_per_lane(dim)) {
+    case 2:
+      return add_values<kBits, possible_parts(2)>(group, values, dim);
+    case 4:
+      return add_values<kBits, possible_parts(4)>(group, values, dim);
+    default:
+      return add_values<kBits, possible_parts(8)>(group, values, dim);
+  }
+}
+
+}  // namespace
+
+int64_t packed_tile_floats(const AttentionView& view) {
+  const bool packed = view.packed_key.bits != 0 || view.packed_value.bits != 0;
+  return packed ? kPackedTileRows * larger(view.params->head_dim, view.params->value_dim) : 0;
+}
+
+float score_factor_of(const AttentionView& view) {
+  const AttentionParams& params = *view.params;
+  return view.packed_key.bits == 0 ? params.scale : params.scale * rotation_factor(params.head_dim);
+}
+
+void prepare_packed_query(const RowGroup& group, float* query) {
+  const AttentionView& view = *group.view;
+  const int dim = view.params->head_dim;
+  if (view.rotate_query) hadamard_row(query, dim, view.params->key_signs, false);
+  if (view.packed_key.bits == 0) return;
+  __builtin_memcpy(group.tile, query, static_cast<size_t>(dim) * sizeof(float));
+  to_field_order(view.packed_key.bits, dim, group.tile, query);
+}
+
+void restore_packed_sums(const RowGroup& group, float* sums) {
+  const int bits = group.view->packed_value.bits, dim = group.view->params->value_dim;
+  if (bits == 0) return;
+  __builtin_memcpy(group.tile, sums, static_cast<size_t>(dim) * sizeof(float));
+  from_field_order(bits, dim, group.tile, sums);
+}
+
+BlockFunction packed_score_function(int bits) {
+  switch (bits) {
+    case 2:
+      return score_packed_block<2>;
+    case 3:
+      return score_packed_block<3>;
+    case 4:
+      return score_packed_block<4>;
+    case 5:
+      return score_packed_block<5>;
+    case 6:
+      return score_packed_block<6>;
+    default:
+      return score_packed_block<8>;
+  }
+}
+
+BlockFunction packed_add_function(int bits) {
+  switch (bits) {
+    case 2:
+      return add_packed_block<2>;
+    case 3:
+      return add_packed_block<3>;
+    case 4:
+      return add_packed_block<4>;
+    case 5:
+      return add_packed_block<5>;
+    case 6:
+      return add_packed_block<6>;
+    default:
+      return add_packed_block<8>;
+  }
+}
+
+}  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE

@@ -1,0 +1,20 @@
+# CMake toolchain: arm64 macOS 14 with zig's clang, own Foundation and Metal headers and own linker stubs.
+set(CMAKE_SYSTEM_NAME Darwin)
+set(CMAKE_SYSTEM_VERSION 23.0)
+set(CMAKE_SYSTEM_PROCESSOR arm64)
+set(CMAKE_OSX_DEPLOYMENT_TARGET "" CACHE STRING "")
+set(CMAKE_OSX_SYSROOT "" CACHE STRING "")
+set(CMAKE_OSX_ARCHITECTURES "" CACHE STRING "")
+set(CMAKE_C_COMPILER ${CMAKE_CURRENT_LIST_DIR}/zig_cc)
+set(CMAKE_CXX_COMPILER ${CMAKE_CURRENT_LIST_DIR}/zig_cxx)
+find_program(CMAKE_AR NAMES llvm-ar-19 REQUIRED)
+find_program(CMAKE_RANLIB NAMES llvm-ranlib-19 REQUIRED)
+find_program(CMAKE_STRIP NAMES llvm-strip-19 REQUIRED)
+find_program(CMAKE_INSTALL_NAME_TOOL NAMES llvm-install-name-tool-19 REQUIRED)
+set(CMAKE_CXX_FLAGS_INIT "-isystem ${CMAKE_CURRENT_LIST_DIR}/../../sim/objc/include -isystem ${CMAKE_CURRENT_LIST_DIR}/include")
+# The symbols of Python come from the interpreter; every undefined one is checked against a list afterwards.
+set(METALHEAD_STUBS ${CMAKE_CURRENT_LIST_DIR}/sdk)
+set(CMAKE_MODULE_LINKER_FLAGS_INIT
+    "-F${METALHEAD_STUBS}/System/Library/Frameworks -L${METALHEAD_STUBS}/usr/lib -undefined dynamic_lookup")
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
