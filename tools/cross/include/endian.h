@@ -1,4 +1,5 @@
-// Linux has this header and NumPy's headers, configured for Linux, include it; macOS keeps the same facts elsewhere.
+// Linux has this header and NumPy's headers, configured for Linux, include it; macOS keeps the same facts
+// elsewhere.
 #pragma once
 
 #include <machine/endian.h>
