@@ -1,0 +1,146 @@
+"""Command line: measure, print the table again, write it into the documentation, draw the chart."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from . import chart, machine, report, table
+from .driver import Driver, Effort
+from .lines import findings_of, lines_of
+
+# Work of other processes, in CPUs, beyond which numbers should not be believed.
+BUSY = 0.3
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command's options."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="measure and print the table")
+    run.add_argument("--quick", action="store_true", help="fewer cases and rounds: under two minutes")
+    run.add_argument(
+        "--only", default=",".join(table.SECTIONS), help="sections, of " + ",".join(table.SECTIONS)
+    )
+    run.add_argument(
+        "--match", default="", help="only cases whose name contains this, e.g. '(32, 8, 128) 4096'"
+    )
+    run.add_argument("--variants", default="", help="only these of our variants, e.g. f32,tq4")
+    run.add_argument("--no-peers", action="store_true", help="ours and the limits only")
+    run.add_argument("--rounds", type=int, help="rounds over all items (7, quick: 3)")
+    run.add_argument(
+        "--baseline", help="folder that holds another build's metalhead package: measured beside ours"
+    )
+    run.add_argument("--json", type=Path, help="write the results here")
+    show = commands.add_parser("report", help="print the table of saved results")
+    show.add_argument("json", type=Path)
+    write = commands.add_parser("markdown", help="write the table of saved results into a document")
+    write.add_argument("json", type=Path)
+    write.add_argument("document", type=Path)
+    draw = commands.add_parser("chart", help="draw decode time against keys")
+    draw.add_argument("json", type=Path)
+    draw.add_argument("png", type=Path)
+    options = parser.parse_args(arguments)
+    if options.command == "run" and (unknown := set(options.only.split(",")) - set(table.SECTIONS)):
+        parser.error(f"--only: no such section: {', '.join(sorted(unknown))}")
+    return options
+
+
+def chosen(options: argparse.Namespace) -> list[Any]:
+    """The groups that the options ask for."""
+    variants = set(options.variants.split(",")) if options.variants else None
+    groups = []
+    for group in table.groups(tuple(options.only.split(",")), options.quick):
+        if options.match not in group.case.name:
+            continue
+        entries = []
+        for name, variant in group.entries:
+            ours = name in ("metalhead", "baseline")
+            if ours and variants is not None and variant not in variants:
+                continue
+            if options.no_peers and not ours and name not in ("limits", "floor"):
+                continue
+            entries.append((name, variant))
+        groups.append(type(group)(group.section, group.case, group.threads, tuple(entries)))
+    return groups
+
+
+def warn_if_busy(when: str) -> dict[str, Any]:
+    """Load average and other processes' work, with a warning if either is high."""
+    found: dict[str, Any] = {"load": machine.load(), "others": machine.others_share()}
+    if (found["others"] or 0) > BUSY:
+        print(
+            f"-- warning: other processes use {found['others']} CPUs {when}: do not trust the times",
+            file=sys.stderr,
+        )
+    elif found["load"][0] > machine.describe()["cpus"] and when.startswith("before"):
+        print(f"-- warning: load average {found['load'][0]} {when}", file=sys.stderr)
+    return found
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure what is asked for, printing each group as it is done."""
+    effort = Effort(rounds=3, seconds=0.03, cold_bytes=128 << 20) if options.quick else Effort()
+    if options.rounds:
+        effort = Effort(options.rounds, effort.seconds, effort.cold_bytes)
+    before, start = warn_if_busy("before the run"), time.perf_counter()
+    say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
+    driver = Driver(effort, say, options.baseline)
+    results: list[dict[str, Any]] = []
+    load_seen: list[float] = []
+    try:
+        for group in chosen(options):
+            measured = driver.measure(group)
+            results += measured
+            load_seen.append(machine.load()[0])
+            lines = lines_of(measured)
+            if lines:
+                print(report.text_group(lines), flush=True)
+    finally:
+        driver.stop()
+    after = machine.load()
+    saved = {
+        "machine": machine.describe(),
+        "load": {"before": before["load"], "after": after, "highest": max(load_seen, default=0.0)},
+        "others_before": before["others"],
+        "minutes": round((time.perf_counter() - start) / 60, 1),
+        "versions": driver.versions,
+        "missing": driver.missing,
+        "results": results,
+    }
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(saved, indent=1) + "\n")
+    lines = lines_of(results)
+    findings = findings_of(lines)
+    print(report.text_findings(findings))
+    print(report.summary(lines, findings))
+    print(
+        f"load average {before['load'][0]} before, {max(load_seen, default=0.0)} at most; {saved['minutes']} minutes"
+    )
+    return 1 if any(line.failed for line in lines) else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command."""
+    options = parse(arguments)
+    if options.command == "run":
+        return run(options)
+    saved = json.loads(options.json.read_text())
+    if options.command == "report":
+        print(report.text(saved))
+    elif options.command == "markdown":
+        options.document.write_text(
+            report.replace_table(options.document.read_text(), report.markdown(saved))
+        )
+    else:
+        chart.draw(saved, options.png)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

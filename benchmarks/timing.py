@@ -1,0 +1,64 @@
+"""How one implementation's calls are timed inside its process."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Calls shorter than this are timed in batches, so that reading the clock does not count.
+BATCH_SECONDS = 100e-6
+
+
+@dataclass
+class Item:
+    """Something to time: calls that do the same work on different memory, so that none finds it in a cache.
+
+    `out` turns what a call returned into ``[query_heads, rows, head_dim]`` (or is None: there is nothing to check);
+    `accurate` raises if the result breaks the implementation's own rule; `returns_seconds` says that a call measures
+    itself and returns its time; `work` is what a limit's call does, in bytes or operations.
+    """
+
+    calls: Sequence[Callable[[], Any]]
+    out: Callable[[Any], Any] | None = None
+    accurate: Callable[[Any], None] | None = None
+    returns_seconds: bool = False
+    work: float = 0.0
+    next: int = 0
+    batch: int = 0
+
+    def seconds(self) -> float:
+        """Time of the next call or batch of calls, for one of them."""
+        call = self.calls[self.next]
+        self.next = (self.next + 1) % len(self.calls)
+        if self.returns_seconds:
+            return float(call())
+        if self.batch == 0:
+            self.batch = self._batch(call)
+        start = time.perf_counter()
+        if self.batch == 1:
+            call()
+        else:
+            for _ in range(self.batch):
+                call()
+        return (time.perf_counter() - start) / self.batch
+
+    def _batch(self, call: Callable[[], Any]) -> int:
+        """How many calls make a batch; always one where memory alternates, for a batch would find it warm."""
+        if len(self.calls) > 1:
+            return 1
+        start = time.perf_counter()
+        call()
+        once = time.perf_counter() - start
+        return max(1, min(5000, round(BATCH_SECONDS * 10 / max(once, 1e-7)))) if once < BATCH_SECONDS else 1
+
+
+def sample(item: Item, seconds: float, least: int) -> tuple[float, int]:
+    """Median time of one call over at least `seconds` and `least` calls, and how many were timed."""
+    times: list[float] = []
+    start = time.perf_counter()
+    while len(times) < least or time.perf_counter() - start < seconds:
+        times.append(item.seconds())
+    return statistics.median(times), len(times)
