@@ -119,9 +119,8 @@ def run(options: argparse.Namespace) -> int:
     findings = findings_of(lines)
     print(report.text_findings(findings))
     print(report.summary(lines, findings))
-    print(
-        f"load average {before['load'][0]} before, {max(load_seen, default=0.0)} at most; {saved['minutes']} minutes"
-    )
+    highest = max(load_seen, default=0.0)
+    print(f"load average {before['load'][0]} before, {highest} at most; {saved['minutes']} minutes")
     return 1 if any(line.failed for line in lines) else 0
 
 

@@ -73,7 +73,8 @@ def assert_accurate(
 ) -> None:
     """The project's rule for its own kernels: at most twice the error of plain float32, plus 1e-6.
 
-    `q`, `key` and `value` are what the kernel was given, rounded or packed; plain float32 is rounded to q's dtype.
+    `q`, `key` and `value` are what the kernel was given, rounded or unpacked; plain float32 is rounded to q's
+    dtype.
     """
     expected = _rows_of(case, q, key, value, reference.sdpa)
     plain = _rows_of(case, q, key, value, lambda *a, **k: reference.plain_float32(*a, **k).astype(np.float64))

@@ -34,7 +34,7 @@ class Group:
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """How long to measure: rounds over all items, seconds of calls in a round, bytes that keep caches cold."""
+    """How long to measure: rounds over all items, seconds of calls in each, bytes that keep caches cold."""
 
     rounds: int = 7
     seconds: float = 0.08

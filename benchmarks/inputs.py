@@ -11,7 +11,7 @@ from .cases import Case
 
 Floats = npt.NDArray[np.float32]
 
-# A prime: repetitions of the block never line up with vectors, so no two vectors are equal.
+# A prime: repetitions of the block do not line up with vectors, so no two vectors of a head are equal.
 BLOCK = 1_000_003
 _KEYS, _VALUES, _QUERIES = 1, 2, 3
 

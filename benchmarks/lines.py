@@ -1,4 +1,4 @@
-"""Rows of the table from raw results: ours, the best peer, the limit, the ratios, and whether a goal is met."""
+"""Rows of the table from raw results: ours, the best peer, the limit, the ratios, and which goals are met."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def groups_of(results: Iterable[Result]) -> list[tuple[str, Case, int, list[Resu
 
 
 def opponents(group: Iterable[Result], against: str, but: str) -> list[Result]:
-    """Timed results that a goal's `against` names, the fastest first; our own variant `but` is not among them."""
+    """Timed results that a goal's `against` names, the fastest first; never our own variant `but`."""
     found = []
     for result in group:
         if "seconds" not in result:

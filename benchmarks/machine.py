@@ -76,7 +76,7 @@ def available_bytes() -> int:
 
 
 def others_share(seconds: float = 0.3) -> float | None:
-    """CPUs' worth of work that other processes do while this one sleeps; None where the system does not say."""
+    """CPUs' worth of work that others do while this process sleeps; None where the system does not say."""
 
     def busy() -> float:
         fields = [int(x) for x in _text("/proc/stat").partition("\n")[0].split()[1:9]]

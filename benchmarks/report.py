@@ -151,11 +151,12 @@ def markdown(run: dict[str, Any]) -> str:
     lines = lines_of(run["results"])
     findings = findings_of(lines)
     machine, load = run["machine"], run["load"]
+    cache = f"last-level cache {machine['last_level_cache_bytes'] / 2**20:.0f} MiB"
     out = [
-        f"{machine['processor']}, {machine['cpus']} CPUs, {machine['memory_bytes'] >> 30} GiB, "
-        f"last-level cache {machine['last_level_cache_bytes'] / 2**20:.0f} MiB, {machine['system']}; {machine['date']}.",
-        f"Commit `{machine['commit']}`, command `{machine['command']}`; load average {load['before'][0]} before and "
-        f"{load['after'][0]} after.",
+        f"{machine['processor']}, {machine['cpus']} CPUs, {machine['memory_bytes'] >> 30} GiB, {cache}, "
+        f"{machine['system']}; {machine['date']}.",
+        f"Commit `{machine['commit']}`, command `{machine['command']}`; load average {load['before'][0]} "
+        f"before, {load['highest']} at most.",
         "Peers: " + ", ".join(f"{k} {v}" for k, v in sorted(run["versions"].items()) if v) + ".",
         "",
     ]

@@ -22,12 +22,13 @@ DECODE_PEERS = (
 )  # fmt: skip
 SLOW_DECODE_PEERS = (("mlx", "f32"), ("mlx", "bf16"), ("mlx", "mlx4"), ("numpy", "f32"))
 QUICK_DECODE_PEERS = (
-    ("torch", "fold-f32"), ("torch", "fold-bf16"), ("onnxruntime", "f32"), ("onnxruntime", "int8"), ("onnxruntime", "int4"),
+    ("torch", "fold-f32"), ("torch", "fold-bf16"),
+    ("onnxruntime", "f32"), ("onnxruntime", "int8"), ("onnxruntime", "int4"),
     ("ggml", "f32"), ("ggml", "f16"),
 )  # fmt: skip
 WINDOW_PEERS = (
-    ("torch", "fold-bf16"), ("onnxruntime", "f32"), ("onnxruntime", "int8"), ("onnxruntime", "int4"), ("ggml", "f32"),
-    ("ggml", "f16"), ("ggml", "q8_0"),
+    ("torch", "fold-bf16"), ("onnxruntime", "f32"), ("onnxruntime", "int8"), ("onnxruntime", "int4"),
+    ("ggml", "f32"), ("ggml", "f16"), ("ggml", "q8_0"),
 )  # fmt: skip
 PREFILL_PEERS = (
     ("torch", "gqa-f32"), ("torch", "gqa-bf16"), ("onnxruntime", "f32"), ("ggml", "f32"), ("ggml", "f16"),
@@ -40,7 +41,8 @@ CALL_PEERS = (
     ("numpy", "f32"),
 )
 SCALING_PEERS = (
-    ("torch", "fold-bf16"), ("ggml", "f16"), ("ggml", "q8_0"), ("onnxruntime", "int8"), ("onnxruntime", "int4"),
+    ("torch", "fold-bf16"), ("ggml", "f16"), ("ggml", "q8_0"),
+    ("onnxruntime", "int8"), ("onnxruntime", "int4"),
 )  # fmt: skip
 SCALING_KINDS = ("f16", "tq4", "tq2")
 SCALING_KEYS = (1024, 4096, 16384, 65536, 262144, 524288)
@@ -106,9 +108,10 @@ def _prefill(quick: bool) -> Iterator[Group]:
 class Goal:
     """What a row is for.
 
-    `against` is a class of storage (``f32``, ``16-bit``), ``any``, a peer's name, or ``peer variant``; `ratio` is how many times
-    faster than the best of these ours must be, `share` the part of the machine's limit, `rate` bytes a second of
-    float32 that the codec takes in or gives out, `seconds` the most time of a call.
+    `against` is a class of storage (``f32``, ``16-bit``), ``any``, a peer's name, or ``peer variant``.
+    `ratio` is how many times faster than the best of these ours must be, `share` the part of the machine's
+    limit, `rate` bytes a second of float32 that the codec takes in or gives out, `seconds` the most time of
+    a call.
     """
 
     against: str = "any"

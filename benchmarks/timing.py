@@ -14,11 +14,11 @@ BATCH_SECONDS = 100e-6
 
 @dataclass
 class Item:
-    """Something to time: calls that do the same work on different memory, so that none finds it in a cache.
+    """Something to time: calls that do the same work on different memory, so that no cache holds it.
 
-    `out` turns what a call returned into ``[query_heads, rows, head_dim]`` (or is None: there is nothing to check);
-    `accurate` raises if the result breaks the implementation's own rule; `returns_seconds` says that a call measures
-    itself and returns its time; `work` is what a limit's call does, in bytes or operations.
+    `out` turns what a call returned into ``[query_heads, rows, head_dim]`` (None: nothing to check);
+    `accurate` raises if the result breaks the implementation's own rule; `returns_seconds` says that a call
+    measures itself and returns its time; `work` is what a limit's call does, in bytes or operations.
     """
 
     calls: Sequence[Callable[[], Any]]

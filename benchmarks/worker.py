@@ -1,6 +1,7 @@
-"""One implementation in a process of its own: prepares and times items as the driver asks, one JSON line each.
+"""One implementation in a process of its own, which prepares and times items as the driver asks.
 
-Run as ``python -m benchmarks.worker NAME``; BENCH_THREADS says how many threads it may use.
+Run as ``python -m benchmarks.worker NAME``: a line of JSON in, a line of JSON out. BENCH_THREADS
+says how many threads it may use.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def checked(case: Case, item: Item, result: Any) -> float | None:
     if case.op in ("encode", "unpack"):
         return float(item.out(result))
     error = checks.error(case, item.out(result))
-    if not error < checks.WRONG:
+    # A result that its own rule accepts may be far off in 2 bits; that is the format's, not the kernel's.
+    if item.accurate is None and not error < checks.WRONG:
         raise AssertionError(f"wrong result: relative error {error:.3g}")
     return error
 

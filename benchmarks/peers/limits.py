@@ -13,7 +13,7 @@ from ..timing import Item
 from . import Backend
 
 LIBRARY = Path(__file__).parents[2] / "build" / "bench" / "liblimits.so"
-LEAST_READ = 32 << 20
+LEAST_READ = 16 << 20
 BUFFER = 512 << 20
 PEAKS = {"fma": 0, "bf16-dot": 1, "int8-dot": 2}
 STEPS = 400_000
@@ -35,7 +35,7 @@ def _library() -> Any:
 
 
 class Implementation(Backend):
-    """Variants: read (as many bytes as the case's float32 K and V), fma, bf16-dot, int8-dot."""
+    """Variants: read (about as many bytes as the case's float16 K and V), fma, bf16-dot, int8-dot."""
 
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
@@ -55,7 +55,7 @@ class Implementation(Backend):
         if self._buffer is None:
             # NumPy asks for huge pages; ones make the pages real.
             self._buffer = np.ones(BUFFER + 8192, np.uint8)
-        size = min(BUFFER, max(LEAST_READ, case.bytes("f32"))) & ~4095
+        size = min(BUFFER, max(LEAST_READ, case.bytes("f16"))) & ~4095
         begin = -(-self._buffer.ctypes.data // 64) * 64
         places = [begin + i * size for i in range(max(1, BUFFER // size))]
 

@@ -19,7 +19,7 @@ OUTPUTS = ("output", "present_key", "present_value")
 
 
 class Implementation(Backend):
-    """Variants: f32, int8, int4 (prefill and calls: f32). A decode call also writes the newest key and value."""
+    """Variants: f32, int8, int4 (prefill, calls: f32). A decode call also writes the newest key and value."""
 
     version = onnxruntime.__version__
 

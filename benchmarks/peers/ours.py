@@ -44,8 +44,8 @@ def _window(case: Case) -> dict[str, int]:
 def _places(case: Case, kind: str, cold_bytes: int) -> tuple[int, list[int]]:
     """Rows of one array, and where in it the cache of each call begins.
 
-    A call with a window reads a small part of its cache. Caches that overlap, each beginning one window after the
-    last, keep what is read cold without holding many whole ones.
+    A call with a window reads a small part of its cache. Caches that overlap, each beginning one window after
+    the last, keep what is read cold without holding many whole ones.
     """
     if case.op == "decode" and case.window:
         count = slots(case.bytes(kind), cold_bytes)

@@ -18,7 +18,7 @@ STORED = {"f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16}
 
 
 class Implementation(Backend):
-    """Variants: gqa- (enable_gqa), fold- (a group's query heads as query rows; decode only), flex- (compiled)."""
+    """Variants: gqa- (enable_gqa), plain-, flex- (compiled), fold- (a group's query heads as query rows)."""
 
     version = torch.__version__
 
