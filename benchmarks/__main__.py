@@ -11,10 +11,7 @@ from typing import Any
 
 from . import chart, machine, report, table
 from .driver import Driver, Effort
-from .lines import findings_of, lines_of
-
-# Work of other processes, in CPUs, beyond which numbers should not be believed.
-BUSY = 0.3
+from .lines import findings_of, groups_of, lines_of
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -36,6 +33,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--baseline", help="folder that holds another build's metalhead package: measured beside ours"
     )
     run.add_argument("--json", type=Path, help="write the results here")
+    run.add_argument(
+        "--update", action="store_true", help="keep what --json holds, replace what is measured now"
+    )
     show = commands.add_parser("report", help="print the table of saved results")
     show.add_argument("json", type=Path)
     write = commands.add_parser("markdown", help="write the table of saved results into a document")
@@ -45,6 +45,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     draw.add_argument("json", type=Path)
     draw.add_argument("png", type=Path)
     options = parser.parse_args(arguments)
+    if options.command == "run" and options.update and not (options.json and options.json.exists()):
+        parser.error("--update: needs --json with an existing file")
     if options.command == "run" and (unknown := set(options.only.split(",")) - set(table.SECTIONS)):
         parser.error(f"--only: no such section: {', '.join(sorted(unknown))}")
     return options
@@ -72,7 +74,7 @@ def chosen(options: argparse.Namespace) -> list[Any]:
 def warn_if_busy(when: str) -> dict[str, Any]:
     """Load average and other processes' work, with a warning if either is high."""
     found: dict[str, Any] = {"load": machine.load(), "others": machine.others_share()}
-    if (found["others"] or 0) > BUSY:
+    if found["others"] > report.BUSY:
         print(
             f"-- warning: other processes use {found['others']} CPUs {when}: do not trust the times",
             file=sys.stderr,
@@ -80,6 +82,23 @@ def warn_if_busy(when: str) -> dict[str, Any]:
     elif found["load"][0] > machine.describe()["cpus"] and when.startswith("before"):
         print(f"-- warning: load average {found['load'][0]} {when}", file=sys.stderr)
     return found
+
+
+def earlier(options: argparse.Namespace) -> dict[str, Any]:
+    """The saved results that a run adds to, which must be of the same commit."""
+    saved: dict[str, Any] = json.loads(options.json.read_text())
+    if saved["machine"]["commit"] != machine.commit():
+        raise SystemExit(
+            f"benchmarks: {options.json} is of commit {saved['machine']['commit']}, this is {machine.commit()}"
+        )
+    return saved
+
+
+def merged(results: list[dict[str, Any]], measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Results with those of the same groups replaced, in the place that they had."""
+    groups = {(s, c, t): g for s, c, t, g in groups_of(results)}
+    groups |= {(s, c, t): g for s, c, t, g in groups_of(measured)}
+    return [result for group in groups.values() for result in group]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -90,14 +109,15 @@ def run(options: argparse.Namespace) -> int:
     before, start = warn_if_busy("before the run"), time.perf_counter()
     say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
     driver = Driver(effort, say, options.baseline)
-    results: list[dict[str, Any]] = []
+    results = list(earlier(options)["results"]) if options.update else []
     load_seen: list[float] = []
     try:
         for group in chosen(options):
             measured = driver.measure(group)
-            results += measured
+            results = merged(results, measured)
             load_seen.append(machine.load()[0])
-            lines = lines_of(measured)
+            key = (group.section, group.case, group.threads)
+            lines = [x for x in lines_of(results) if (x.section, x.case, x.threads) == key]
             if lines:
                 print(report.text_group(lines), flush=True)
     finally:

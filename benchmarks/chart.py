@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .cases import Case
-from .lines import Result, groups_of, limits_of
+from .lines import Result, groups_of, limits_of, peaks_of
 from .table import SCALING_KINDS
 
 STYLES = {"f16": ("C0", "float16"), "tq4": ("C3", "TurboQuant, 4 bits"), "tq2": ("C2", "TurboQuant, 2 bits")}
@@ -15,6 +15,7 @@ STYLES = {"f16": ("C0", "float16"), "tq4": ("C3", "TurboQuant, 4 bits"), "tq2": 
 def series(results: list[Result]) -> dict[str, dict[int, float]]:
     """Milliseconds by keys: ``metalhead KIND``, peers by name, and ``limit KIND``, two threads."""
     found: dict[str, dict[int, float]] = {}
+    peaks = peaks_of(results)
     for section, case, threads, group in groups_of(results):
         if section != "scaling" or threads != 2:
             continue
@@ -22,7 +23,7 @@ def series(results: list[Result]) -> dict[str, dict[int, float]]:
             if "seconds" in result and result["implementation"] not in ("limits", "baseline"):
                 name = f"{result['implementation']} {result['variant']}"
                 found.setdefault(name, {})[case.keys] = result["seconds"] * 1e3
-        limits = limits_of(group)
+        limits = limits_of(group, peaks.get(threads, {}))
         if limits is not None:
             for kind in SCALING_KINDS:
                 found.setdefault(f"limit {kind}", {})[case.keys] = case.bytes(kind) / limits.read * 1e3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +15,9 @@ from . import inputs
 from .cases import Case
 
 Floats = npt.NDArray[Any]
+# The stored rows ``[keys, head_dim]`` of a KV head, and a function of q, k and v.
+Rows = Callable[[int], Floats]
+Compute = Callable[..., Floats]
 
 # Beyond this a result is not a less exact one but a wrong one, and is not timed.
 WRONG = 0.5
@@ -27,33 +30,34 @@ def sample(case: Case) -> tuple[list[int], list[int]]:
     return heads, rows
 
 
-def _rows_of(case: Case, q: Floats, key: Any, value: Any, compute: Callable[..., Floats]) -> Floats:
-    """Sampled rows ``[heads, rows, head_dim]``; `key` and `value` give the stored rows of one KV head."""
+def _rows_of(case: Case, q: Floats, key: Rows, value: Rows, computes: Sequence[Compute]) -> list[Floats]:
+    """Sampled rows ``[heads, rows, head_dim]`` by each of several ways to compute attention."""
     heads, rows = sample(case)
     group = case.query_heads // case.kv_heads
     window = {"window_size": case.window - 1} if case.window else {}
-    out = np.zeros((len(heads), len(rows), case.head_dim))
+    outs = [np.zeros((len(heads), len(rows), case.head_dim)) for _ in computes]
     for i, head in enumerate(heads):
         k, v = key(head // group), value(head // group)
         for j, row in enumerate(rows):
             # The last row sees the last key: row p alone sees exactly the first p + 1 keys.
             end = case.keys - case.rows + row + 1
-            out[i, j] = compute(q[0, head : head + 1, row : row + 1], k[None, :end], v[None, :end], **window)[
-                0, 0
-            ]
-    return out
+            given = q[0, head : head + 1, row : row + 1], k[None, :end], v[None, :end]
+            for out, compute in zip(outs, computes, strict=True):
+                out[i, j] = compute(*given, **window)[0, 0]
+    return outs
 
 
 @lru_cache(maxsize=2)
 def exact(case: Case) -> Floats:
     """The sampled rows in float64, from the numbers before any rounding to a storage kind."""
-    return _rows_of(
+    (out,) = _rows_of(
         case,
         inputs.queries_of(case),
         lambda head: inputs.keys_of(case, head),
         lambda head: inputs.values_of(case, head),
-        reference.sdpa,
+        [reference.sdpa],
     )
+    return out
 
 
 def _sampled(case: Case, out: Floats) -> Floats:
@@ -68,16 +72,13 @@ def error(case: Case, out: Floats) -> float:
     return float(difference / np.abs(expected).max()) if np.isfinite(difference) else float("inf")
 
 
-def assert_accurate(
-    case: Case, out: Floats, q: Floats, key: Callable[[int], Any], value: Callable[[int], Any]
-) -> None:
+def assert_accurate(case: Case, out: Floats, q: Floats, key: Rows, value: Rows) -> None:
     """The project's rule for its own kernels: at most twice the error of plain float32, plus 1e-6.
 
     `q`, `key` and `value` are what the kernel was given, rounded or unpacked; plain float32 is rounded to q's
     dtype.
     """
-    expected = _rows_of(case, q, key, value, reference.sdpa)
-    plain = _rows_of(case, q, key, value, lambda *a, **k: reference.plain_float32(*a, **k).astype(np.float64))
+    expected, plain = _rows_of(case, q, key, value, [reference.sdpa, reference.plain_float32])
     allowed = 2 * np.abs(plain - expected).max() + 1e-6 * np.abs(expected).max()
     found = np.abs(_sampled(case, out) - expected).max()
     if not found <= allowed:

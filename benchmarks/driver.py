@@ -65,6 +65,7 @@ class Process:
             stderr=subprocess.DEVNULL,
             text=True,
         )
+        self.pid = self._process.pid
         self.started = self.ask(START_SECONDS, do="start")
 
     def ask(self, patience: float, **request: Any) -> dict[str, Any]:
@@ -123,10 +124,13 @@ class Driver:
             results.append(result)
             if "failed" not in result:
                 prepared.append((worker, index, result))
+        others = machine.Others({worker.pid for worker, _, _ in prepared})
         self._rounds(prepared)
+        share = others.share()
         for worker in {id(worker): worker for worker, _, _ in prepared}.values():
             worker.ask(ANSWER_SECONDS, do="release")
         for result in results:
+            result["others"] = share
             if result["samples"]:
                 result["seconds"] = statistics.median(result["samples"])
         return results

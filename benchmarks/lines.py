@@ -32,6 +32,7 @@ class Line:
     peers: list[Result] = field(default_factory=list)
     limits: Limits | None = None
     baseline: float | None = None
+    disturbed: float = 0.0
 
     @property
     def ratio(self) -> float | None:
@@ -76,13 +77,30 @@ class Line:
         return None if not verdicts or None in verdicts else True
 
 
-def limits_of(results: Iterable[Result]) -> Limits | None:
-    """Rates of the limits that were measured with a group."""
-    rates = {r["variant"]: r["work"] / r["seconds"] for r in results if _timed(r, "limits")}
-    if "read" not in rates:
-        return None
-    peak = rates.get("fma", float("inf"))
-    return Limits(rates["read"], peak, rates.get("bf16-dot", 0.0), rates.get("int8-dot", 0.0))
+PEAKS = ("fma", "bf16-dot", "int8-dot")
+
+
+def peaks_of(results: Iterable[Result]) -> dict[int, dict[str, float]]:
+    """Peak rates for each number of threads: the best sample of the whole run, for cores do not get faster.
+
+    The read rate, in contrast, changes with what neighbours do, and counts beside its own group only.
+    """
+    best: dict[int, dict[str, float]] = {}
+    for result in results:
+        if _timed(result, "limits") and result["variant"] in PEAKS:
+            rates = best.setdefault(result["threads"], {})
+            rate = result["work"] / min(result["samples"])
+            rates[result["variant"]] = max(rate, rates.get(result["variant"], 0.0))
+    return best
+
+
+def limits_of(group: Iterable[Result], peaks: dict[str, float]) -> Limits | None:
+    """The limits of a group: its own read rate, and the peaks of its number of threads."""
+    for result in group:
+        if _timed(result, "limits") and result["variant"] == "read":
+            read = result["work"] / result["seconds"]
+            return Limits(read, peaks.get("fma", float("inf")), *(peaks.get(name, 0.0) for name in PEAKS[1:]))
+    return None
 
 
 def _timed(result: Result, implementation: str) -> bool:
@@ -114,11 +132,12 @@ def opponents(group: Iterable[Result], against: str, but: str) -> list[Result]:
     return sorted(found, key=lambda result: float(result["seconds"]))
 
 
-def lines_of(results: Iterable[Result]) -> list[Line]:
+def lines_of(results: list[Result]) -> list[Line]:
     """All rows."""
     lines = []
+    peaks = peaks_of(results)
     for section, case, threads, group in groups_of(results):
-        limits = limits_of(group)
+        limits = limits_of(group, peaks.get(threads, {}))
         peers = sorted(
             (r for r in group if r["implementation"] in PEERS), key=lambda r: r.get("seconds", float("inf"))
         )
@@ -129,6 +148,7 @@ def lines_of(results: Iterable[Result]) -> list[Line]:
             line = Line(section, case, threads, variant, result.get("seconds"), aim)
             line.failed, line.error = result.get("failed", ""), result.get("error")
             line.limits, line.peers, line.baseline = limits, peers, baselines.get(variant)
+            line.disturbed = max(r.get("others", 0.0) for r in group)
             line.best = next(iter(opponents(group, aim.against, variant)), None)
             if limits is not None:
                 line.limit, line.bound = limit_seconds(case, kind_of(variant), limits)

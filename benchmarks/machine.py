@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +76,30 @@ def available_bytes() -> int:
     return 1 << 40
 
 
-def others_share(seconds: float = 0.3) -> float | None:
-    """CPUs' worth of work that others do while this process sleeps; None where the system does not say."""
+class Others:
+    """CPUs' worth of work that processes other than this one and those given did since this was made."""
 
-    def busy() -> float:
+    def __init__(self, own: Iterable[int] = ()) -> None:
+        self._own = [os.getpid(), *own]
+        self._start, self._before = time.perf_counter(), self._foreign_ticks()
+
+    def _foreign_ticks(self) -> int:
         fields = [int(x) for x in _text("/proc/stat").partition("\n")[0].split()[1:9]]
-        return float(sum(fields) - fields[3] - fields[4])
+        busy = sum(fields) - sum(fields[3:5])
+        for pid in self._own:
+            times = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()[11:13]
+            busy -= sum(int(ticks) for ticks in times)
+        return busy
 
-    if not Path("/proc/stat").exists():
-        return None
-    before, start = busy(), time.perf_counter()
+    def share(self) -> float:
+        """The share so far; 0 where the system does not say."""
+        seconds = time.perf_counter() - self._start
+        used = (self._foreign_ticks() - self._before) / os.sysconf("SC_CLK_TCK")
+        return round(max(0.0, used / seconds), 2)
+
+
+def others_share(seconds: float = 0.3) -> float:
+    """CPUs' worth of work that others do while this process sleeps."""
+    others = Others()
     time.sleep(seconds)
-    ticks = os.sysconf("SC_CLK_TCK")
-    return round((busy() - before) / ticks / (time.perf_counter() - start), 2)
+    return others.share()

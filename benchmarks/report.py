@@ -17,6 +17,8 @@ TITLES = {
 }
 # An error that a reader should see beside the time.
 INEXACT = 1e-2
+# Work of other processes, in CPUs, beyond which numbers should not be believed.
+BUSY = 0.3
 
 
 def duration(seconds: float | None) -> str:
@@ -72,6 +74,8 @@ def group_title(line: Line) -> str:
             text += f", float32 {line.limits.fma / 1e9:.0f} GFLOP/s"
         if line.limits.bf16_dot:
             text += f", bfloat16 {line.limits.bf16_dot / 1e9:.0f} GFLOP/s"
+    if line.disturbed > BUSY:
+        text += f"; DISTURBED: other processes used {line.disturbed:.1f} CPUs"
     return text
 
 

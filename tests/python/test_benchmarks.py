@@ -16,6 +16,7 @@ from metalhead import reference
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 from benchmarks import chart, checks, inputs, report, table  # noqa: E402
+from benchmarks.__main__ import merged  # noqa: E402
 from benchmarks.cases import Case, Limits, class_of, limit_seconds, vector_bytes  # noqa: E402
 from benchmarks.lines import findings_of, lines_of  # noqa: E402
 from benchmarks.peers import PEERS  # noqa: E402
@@ -175,9 +176,9 @@ def run_of(results: list[dict[str, Any]]) -> dict[str, Any]:
 def test_the_document_takes_the_table_between_its_markers() -> None:
     table_text = report.markdown(run_of(example()))
     assert "Commit `abc`, command `run`" in table_text and "| f32 | 4 ms |" in table_text
-    document = f"a\n{report.BEGIN}\nold\n{report.END}\nb"
+    document = f"a\n{report.BEGIN}\nstale\n{report.END}\nb"
     new = report.replace_table(document, table_text)
-    assert new.startswith("a\n") and new.endswith("\nb") and "old" not in new
+    assert new.startswith("a\n") and new.endswith("\nb") and "stale" not in new
     assert report.replace_table(new, table_text) == new
     with pytest.raises(ValueError, match="markers"):
         report.replace_table("no markers", table_text)
@@ -202,14 +203,26 @@ def test_findings_see_cliffs_and_idle_threads() -> None:
     assert series["limit f16"][65536] == pytest.approx(65536 * 4096 / 2e7)
 
 
+def test_peaks_are_the_best_of_the_run_and_reads_those_of_the_group() -> None:
+    other = [result("limits", "fma", 0.5e-3, work=1e9), result("limits", "read", 2e-3, work=1e7)]
+    for entry in other:
+        entry["case"] = entry["case"] | {"keys": 8192}
+    (line, *_) = lines_of(example() + other)
+    assert line.limits == Limits(1e10, 2e12)
+
+
+def test_a_second_run_replaces_the_groups_that_it_measures() -> None:
+    old = scaled(1024, 2, 1e-3) + scaled(4096, 2, 2e-3)
+    new = merged(old, scaled(1024, 2, 3e-3))
+    assert [x.seconds for x in lines_of(new)] == [3e-3, 2e-3]
+
+
 @pytest.mark.parametrize("quick", [False, True])
 def test_every_row_of_the_table_has_a_goal_it_can_be_judged_by(quick: bool) -> None:
     """A goal against a peer that no group measures would never be judged."""
     for group in table.groups(quick=quick):
         names = {f"{name} {variant}" for name, variant in group.entries}
-        classes = {
-            class_of(variant) for name, variant in group.entries if name not in ("metalhead", "limits")
-        }
+        classes = {class_of(variant) for name, variant in group.entries if name in PEERS}
         for name, variant in group.entries:
             if name == "metalhead":
                 aim = table.goal(group.section, group.case, variant, group.threads)
