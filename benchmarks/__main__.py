@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import chart, machine, report, table
-from .driver import Driver, Effort
+from .driver import Driver, Effort, Group
 from .lines import findings_of, groups_of, lines_of
 
 
@@ -28,14 +28,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     run.add_argument("--variants", default="", help="only these of our variants, e.g. f32,tq4")
     run.add_argument("--no-peers", action="store_true", help="ours and the limits only")
+    run.add_argument("--threads", type=int, help="this many threads instead of the table's two")
     run.add_argument("--rounds", type=int, help="rounds over all items (7, quick: 3)")
     run.add_argument(
         "--baseline", help="folder that holds another build's metalhead package: measured beside ours"
     )
     run.add_argument("--json", type=Path, help="write the results here")
-    run.add_argument(
-        "--update", action="store_true", help="keep what --json holds, replace what is measured now"
-    )
+    run.add_argument("--update", action="store_true", help="replace only what is measured now in --json")
     show = commands.add_parser("report", help="print the table of saved results")
     show.add_argument("json", type=Path)
     write = commands.add_parser("markdown", help="write the table of saved results into a document")
@@ -52,10 +51,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def chosen(options: argparse.Namespace) -> list[Any]:
+def chosen(options: argparse.Namespace) -> list[Group]:
     """The groups that the options ask for."""
     variants = set(options.variants.split(",")) if options.variants else None
-    groups = []
+    groups: list[Group] = []
     for group in table.groups(tuple(options.only.split(",")), options.quick):
         if options.match not in group.case.name:
             continue
@@ -67,7 +66,10 @@ def chosen(options: argparse.Namespace) -> list[Any]:
             if options.no_peers and not ours and name not in ("limits", "floor"):
                 continue
             entries.append((name, variant))
-        groups.append(type(group)(group.section, group.case, group.threads, tuple(entries)))
+        threads = options.threads or group.threads
+        found = Group(group.section, group.case, threads, tuple(entries))
+        if options.threads is None or group.threads != 1:
+            groups.append(found)
     return groups
 
 
@@ -87,10 +89,9 @@ def warn_if_busy(when: str) -> dict[str, Any]:
 def earlier(options: argparse.Namespace) -> dict[str, Any]:
     """The saved results that a run adds to, which must be of the same commit."""
     saved: dict[str, Any] = json.loads(options.json.read_text())
-    if saved["machine"]["commit"] != machine.commit():
-        raise SystemExit(
-            f"benchmarks: {options.json} is of commit {saved['machine']['commit']}, this is {machine.commit()}"
-        )
+    theirs, ours = saved["machine"]["commit"], machine.commit()
+    if theirs != ours:
+        raise SystemExit(f"benchmarks: {options.json} is of commit {theirs}, this is {ours}")
     return saved
 
 

@@ -30,6 +30,7 @@ class Line:
     bound: str = ""
     best: Result | None = None
     peers: list[Result] = field(default_factory=list)
+    floors: list[Result] = field(default_factory=list)
     limits: Limits | None = None
     baseline: float | None = None
     disturbed: float = 0.0
@@ -148,19 +149,19 @@ def lines_of(results: list[Result]) -> list[Line]:
             line = Line(section, case, threads, variant, result.get("seconds"), aim)
             line.failed, line.error = result.get("failed", ""), result.get("error")
             line.limits, line.peers, line.baseline = limits, peers, baselines.get(variant)
+            line.floors = [r for r in group if _timed(r, "floor")]
             line.disturbed = max(r.get("others", 0.0) for r in group)
             line.best = next(iter(opponents(group, aim.against, variant)), None)
             if limits is not None:
                 line.limit, line.bound = limit_seconds(case, kind_of(variant), limits)
             elif section == "calls":
-                line.limit, line.bound = _call_floor(group), "a call that does nothing"
+                line.limit, line.bound = _call_floor(line.floors), "of a call that does nothing"
             lines.append(line)
     return lines
 
 
-def _call_floor(group: Iterable[Result]) -> float | None:
-    found = [r["seconds"] for r in group if _timed(r, "floor") and r["variant"] == "no-operation"]
-    return found[0] if found else None
+def _call_floor(floors: Iterable[Result]) -> float | None:
+    return next((r["seconds"] for r in floors if r["variant"] == "no-operation"), None)
 
 
 @dataclass

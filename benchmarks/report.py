@@ -54,6 +54,11 @@ def goal_text(line: Line) -> str:
     return ", ".join(f"{text} {marks[met]}" for text, met in line.verdicts())
 
 
+def bounds_text(line: Line) -> str:
+    """What a call costs that does nothing, and our kernel without Python."""
+    return "; ".join(f"{floor['variant']} {duration(floor['seconds'])}" for floor in line.floors)
+
+
 def _cells(line: Line) -> list[str]:
     ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
     share = "" if line.share is None else f"{line.share:.0%} {line.bound}"
@@ -101,6 +106,8 @@ def text_group(lines: list[Line]) -> str:
             "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         )
     out += [f"  {line.variant} failed: {line.failed}" for line in lines if line.failed]
+    if lines[0].floors:
+        out.append("  bounds: " + bounds_text(lines[0]))
     if lines[0].peers:
         out.append("  peers: " + "; ".join(peer_text(peer) for peer in lines[0].peers))
         out += [
@@ -177,6 +184,8 @@ def markdown(run: dict[str, Any]) -> str:
                 *_markdown_table(HEAD, [_cells(x) for x in shown]),
                 "",
             ]
+            if group[0].floors:
+                out += ["Bounds: " + bounds_text(group[0]) + ".", ""]
             timed = [peer_text(peer) for peer in group[0].peers if "seconds" in peer]
             if timed:
                 out += ["Peers: " + "; ".join(timed) + ".", ""]

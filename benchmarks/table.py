@@ -12,44 +12,47 @@ A = (32, 8, 128)
 B = (16, 8, 256)
 WINDOW = (8, 4, 256)
 SECTIONS = ("calls", "decode", "window", "prefill", "codec", "scaling")
-KINDS = ("f32", "f16", "bf16", "tq4", "tq2", "tq3", "tq6", "tq8")
+KINDS: tuple[str, ...] = ("f32", "f16", "bf16", "tq4", "tq2", "tq3", "tq6", "tq8")
 
-LIMITS = (("limits", "read"), ("limits", "fma"))
-DECODE_PEERS = (
+Entries = tuple[tuple[str, str], ...]
+
+LIMITS: Entries = (("limits", "read"), ("limits", "fma"))
+DECODE_PEERS: Entries = (
     ("torch", "gqa-f32"), ("torch", "fold-f32"), ("torch", "gqa-bf16"), ("torch", "fold-bf16"),
     ("onnxruntime", "f32"), ("onnxruntime", "int8"), ("onnxruntime", "int4"),
     ("ggml", "f32"), ("ggml", "f16"), ("ggml", "bf16"), ("ggml", "q8_0"), ("ggml", "q4_0"),
 )  # fmt: skip
-SLOW_DECODE_PEERS = (("mlx", "f32"), ("mlx", "bf16"), ("mlx", "mlx4"), ("numpy", "f32"))
-QUICK_DECODE_PEERS = (
+SLOW_DECODE_PEERS: Entries = (("mlx", "f32"), ("mlx", "bf16"), ("mlx", "mlx4"), ("numpy", "f32"))
+QUICK_DECODE_PEERS: Entries = (
     ("torch", "fold-f32"), ("torch", "fold-bf16"),
     ("onnxruntime", "f32"), ("onnxruntime", "int8"), ("onnxruntime", "int4"),
     ("ggml", "f32"), ("ggml", "f16"),
 )  # fmt: skip
-WINDOW_PEERS = (
+WINDOW_PEERS: Entries = (
     ("torch", "fold-bf16"), ("onnxruntime", "f32"), ("onnxruntime", "int8"), ("onnxruntime", "int4"),
     ("ggml", "f32"), ("ggml", "f16"), ("ggml", "q8_0"),
 )  # fmt: skip
-PREFILL_PEERS = (
+PREFILL_PEERS: Entries = (
     ("torch", "gqa-f32"), ("torch", "gqa-bf16"), ("onnxruntime", "f32"), ("ggml", "f32"), ("ggml", "f16"),
 )  # fmt: skip
-CALL_PEERS = (
+CALL_PEERS: Entries = (
     ("torch", "plain-f32"),
     ("onnxruntime", "f32"),
     ("ggml", "f32"),
     ("mlx", "f32"),
     ("numpy", "f32"),
 )
-SCALING_PEERS = (
+SCALING_PEERS: Entries = (
     ("torch", "fold-bf16"), ("ggml", "f16"), ("ggml", "q8_0"),
     ("onnxruntime", "int8"), ("onnxruntime", "int4"),
 )  # fmt: skip
+CODEC_PEERS: Entries = (("ggml", "q4_0"), ("mlx", "mlx4"))
 SCALING_KINDS = ("f16", "tq4", "tq2")
 SCALING_KEYS = (1024, 4096, 16384, 65536, 262144, 524288)
 CALL = Case("call", 1, 1, 64, 16)
 
 
-def _ours(kinds: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+def _ours(kinds: tuple[str, ...]) -> Entries:
     return tuple(("metalhead", kind) for kind in kinds) + tuple(("baseline", kind) for kind in kinds)
 
 
@@ -77,14 +80,14 @@ def groups(sections: tuple[str, ...] = SECTIONS, quick: bool = False) -> Iterato
     if "codec" in sections:
         for op in ("encode", "unpack"):
             for threads in (1, 2):
-                kinds = ("tq4",) if quick else KINDS[3:]
-                peers = (("ggml", "q4_0"), ("mlx", "mlx4")) if threads == 1 else ()
+                packed = ("tq4",) if quick else KINDS[3:]
+                peers = CODEC_PEERS if threads == 1 else ()
                 case = Case(op, 8, 8, 128, 4096)
-                yield Group("codec", case, threads, (("limits", "read"), *_ours(kinds), *peers))
+                yield Group("codec", case, threads, LIMITS[:1] + _ours(packed) + peers)
     if "scaling" in sections:
         for keys in (1024, 16384, 65536) if quick else SCALING_KEYS:
             for threads in (2, 1):
-                peers = SCALING_PEERS if threads == 2 and not quick else ()
+                peers: Entries = SCALING_PEERS if threads == 2 and not quick else ()
                 case = Case("decode", *A, keys)
                 yield Group("scaling", case, threads, LIMITS + _ours(SCALING_KINDS) + peers)
 
@@ -98,10 +101,10 @@ def _prefill(quick: bool) -> Iterator[Group]:
                 peers = (*peers, ("mlx", "f32"), ("numpy", "f32"))
             ours = _ours(("f32", "bf16", "f16", "tq4"))
             yield Group("prefill", Case("prefill", *shape, keys), 2, peaks + ours + peers)
-    peers = (("torch", "gqa-f32"), ("onnxruntime", "f32"), ("ggml", "f32"))
-    flex = () if quick else (("torch", "flex-f32"),)
+    others: Entries = (("onnxruntime", "f32"), ("ggml", "f32"))
+    slow: Entries = () if quick else (("torch", "gqa-f32"), ("torch", "flex-f32"))
     case = Case("prefill", *WINDOW, 4096, 1024)
-    yield Group("prefill", case, 2, LIMITS + _ours(("f32",)) + (peers[1:] if quick else peers) + flex)
+    yield Group("prefill", case, 2, LIMITS + _ours(("f32",)) + others + slow)
 
 
 @dataclass(frozen=True)

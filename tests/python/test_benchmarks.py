@@ -133,6 +133,7 @@ def example() -> list[dict[str, Any]]:
         result("ggml", "f32", 9e-3),
         result("ggml", "f16", 6e-3, error=0.04),
         result("torch", "fold-f32", 7e-3),
+        result("floor", "bare-kernel", 2e-7),
         result("torch", "gqa-bf16", None, failed="its process ended"),
     ]
 
@@ -158,6 +159,7 @@ def test_the_report_names_times_errors_and_failures() -> None:
         "tq4 failed: AssertionError: off",
         "torch gqa-bf16 failed: its process ended",
         "baseline/ours",
+        "bounds: bare-kernel 0.2 us",
     ):
         assert part in text
     assert report.summary(lines, []).startswith("0 of 2 rows")
