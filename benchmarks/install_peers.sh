@@ -21,7 +21,7 @@ fi
 if [ ! -e build/bench/libggml_shim.so ] || [ benchmarks/native/ggml_shim.cpp -nt build/bench/libggml_shim.so ]; then
   if [ ! -d "$sources/ggml" ]; then
     echo "== fetching ggml (inside llama-cpp-python $llama)"
-    pip download --no-binary :all: --no-deps --no-build-isolation -d "$sources" "llama-cpp-python==$llama"
+    [ -e "$sources/llama_cpp_python-$llama.tar.gz" ] || pip download --no-binary :all: --no-deps --no-build-isolation -d "$sources" "llama-cpp-python==$llama"
     tar -C "$sources" --strip-components 3 -xzf "$sources/llama_cpp_python-$llama.tar.gz" \
       "llama_cpp_python-$llama/vendor/llama.cpp/ggml"
     touch "$sources/ggml/ggml.pc.in" # the archive lacks this template of a pkg-config file

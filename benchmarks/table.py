@@ -81,15 +81,15 @@ def groups(sections: tuple[str, ...] = SECTIONS, quick: bool = False) -> Iterato
         for op in ("encode", "unpack"):
             for threads in (1, 2):
                 packed = ("tq4",) if quick else KINDS[3:]
-                peers = CODEC_PEERS if threads == 1 else ()
+                quantisers = CODEC_PEERS if threads == 1 else ()
                 case = Case(op, 8, 8, 128, 4096)
-                yield Group("codec", case, threads, LIMITS[:1] + _ours(packed) + peers)
+                yield Group("codec", case, threads, LIMITS[:1] + _ours(packed) + quantisers)
     if "scaling" in sections:
         for keys in (1024, 16384, 65536) if quick else SCALING_KEYS:
             for threads in (2, 1):
-                peers: Entries = SCALING_PEERS if threads == 2 and not quick else ()
+                beside = SCALING_PEERS if threads == 2 and not quick else ()
                 case = Case("decode", *A, keys)
-                yield Group("scaling", case, threads, LIMITS + _ours(SCALING_KINDS) + peers)
+                yield Group("scaling", case, threads, LIMITS + _ours(SCALING_KINDS) + beside)
 
 
 def _prefill(quick: bool) -> Iterator[Group]:

@@ -37,7 +37,7 @@ class Implementation(Backend):
         )
 
 
-def _window(case: Case) -> dict[str, int]:
+def _window(case: Case) -> dict[str, Any]:
     return {"window_size": case.window - 1} if case.window else {}
 
 
