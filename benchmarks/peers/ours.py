@@ -22,7 +22,7 @@ DTYPES = {"f32": np.dtype("float32"), "f16": np.dtype("float16"), "bf16": np.dty
 class Implementation(Backend):
     """Decode by `flash_attn_vec` and `tq_attention`, prefill by `sdpa` and `tq_attention`, the codec."""
 
-    version = mh.__version__
+    version = f"{mh.__version__} ({mh.Device('cpu').info()['instruction_set']})"
 
     def prepare(self, case: Case, variant: str, cold_bytes: int) -> Item:
         """See `Backend.prepare`; variants are storage kinds, with a prefix for the ways of calling."""
