@@ -102,46 +102,54 @@ def merged(results: list[dict[str, Any]], measured: list[dict[str, Any]]) -> lis
     return [result for group in groups.values() for result in group]
 
 
+def save(path: Path | None, run: dict[str, Any]) -> None:
+    """Write the results, so that a reader never finds half of them."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(run, indent=1) + "\n")
+        partial.replace(path)
+
+
 def run(options: argparse.Namespace) -> int:
-    """Measure what is asked for, printing each group as it is done."""
+    """Measure what is asked for, printing and saving each group as it is done."""
     effort = Effort(rounds=3, seconds=0.03, cold_bytes=128 << 20) if options.quick else Effort()
     if options.rounds:
         effort = Effort(options.rounds, effort.seconds, effort.cold_bytes)
     before, start = warn_if_busy("before the run"), time.perf_counter()
-    say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
-    driver = Driver(effort, say, options.baseline)
+    driver = Driver(effort, lambda text: print(text, file=sys.stderr, flush=True), options.baseline)
     results = list(earlier(options)["results"]) if options.update else []
-    load_seen: list[float] = []
+    load = {"before": before["load"], "after": before["load"], "highest": before["load"][0]}
+    described = machine.describe()
     try:
         for group in chosen(options):
-            measured = driver.measure(group)
-            results = merged(results, measured)
-            load_seen.append(machine.load()[0])
+            results = merged(results, driver.measure(group))
             key = (group.section, group.case, group.threads)
             lines = [x for x in lines_of(results) if (x.section, x.case, x.threads) == key]
             if lines:
                 print(report.text_group(lines), flush=True)
+            load["after"] = machine.load()
+            load["highest"] = max(load["highest"], load["after"][0])
+            save(
+                options.json,
+                {
+                    "machine": described,
+                    "load": load,
+                    "others_before": before["others"],
+                    "minutes": round((time.perf_counter() - start) / 60, 1),
+                    "versions": driver.versions,
+                    "missing": driver.missing,
+                    "results": results,
+                },
+            )
     finally:
         driver.stop()
-    after = machine.load()
-    saved = {
-        "machine": machine.describe(),
-        "load": {"before": before["load"], "after": after, "highest": max(load_seen, default=0.0)},
-        "others_before": before["others"],
-        "minutes": round((time.perf_counter() - start) / 60, 1),
-        "versions": driver.versions,
-        "missing": driver.missing,
-        "results": results,
-    }
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(saved, indent=1) + "\n")
     lines = lines_of(results)
     findings = findings_of(lines)
     print(report.text_findings(findings))
     print(report.summary(lines, findings))
-    highest = max(load_seen, default=0.0)
-    print(f"load average {before['load'][0]} before, {highest} at most; {saved['minutes']} minutes")
+    minutes = (time.perf_counter() - start) / 60
+    print(f"load average {load['before'][0]} before, {load['highest']} at most; {minutes:.1f} minutes")
     return 1 if any(line.failed for line in lines) else 0
 
 

@@ -54,6 +54,8 @@ class Process:
             "METALHEAD_NUM_THREADS",
         ):
             environment[variable] = count
+        # What one group frees should be there for the next one's peers.
+        environment["METALHEAD_POOL_LIMIT_MB"] = "64"
         if name == "baseline" and baseline:
             environment["PYTHONPATH"] = os.pathsep.join([baseline, environment.get("PYTHONPATH", "")])
         self._process = subprocess.Popen(
