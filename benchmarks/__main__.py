@@ -118,9 +118,10 @@ def run(options: argparse.Namespace) -> int:
         effort = Effort(options.rounds, effort.seconds, effort.cold_bytes)
     before, start = warn_if_busy("before the run"), time.perf_counter()
     driver = Driver(effort, lambda text: print(text, file=sys.stderr, flush=True), options.baseline)
-    results = list(earlier(options)["results"]) if options.update else []
+    old = earlier(options) if options.update else {}
+    results: list[dict[str, Any]] = old.get("results", [])
     load = {"before": before["load"], "after": before["load"], "highest": before["load"][0]}
-    described = machine.describe()
+    described = old.get("machine") or machine.describe()
     try:
         for group in chosen(options):
             results = merged(results, driver.measure(group))
@@ -137,7 +138,7 @@ def run(options: argparse.Namespace) -> int:
                     "load": load,
                     "others_before": before["others"],
                     "minutes": round((time.perf_counter() - start) / 60, 1),
-                    "versions": driver.versions,
+                    "versions": old.get("versions", {}) | driver.versions,
                     "missing": driver.missing,
                     "results": results,
                 },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ def describe() -> dict[str, Any]:
         "huge_pages": _text("/sys/kernel/mm/transparent_hugepage/enabled"),
         "python": platform.python_version(),
         "commit": commit(),
-        "command": "python -m benchmarks " + " ".join(sys.argv[1:]),
+        "command": "python -m benchmarks " + shlex.join(sys.argv[1:]),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
 

@@ -168,7 +168,7 @@ def markdown(run: dict[str, Any]) -> str:
         f"{machine['system']}; {machine['date']}.",
         f"Commit `{machine['commit']}`, command `{machine['command']}`; load average {load['before'][0]} "
         f"before, {load['highest']} at most.",
-        "Peers: " + ", ".join(f"{k} {v}" for k, v in sorted(run["versions"].items()) if v) + ".",
+        "Versions: " + ", ".join(f"{k} {v}" for k, v in sorted(run["versions"].items()) if v) + ".",
         "",
     ]
     for section, title in TITLES.items():
