@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -29,6 +30,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     run.add_argument("--variants", default="", help="only these of our variants, e.g. f32,tq4")
     run.add_argument("--no-peers", action="store_true", help="ours and the limits only")
     run.add_argument("--threads", type=int, help="this many threads instead of the table's two")
+    run.add_argument("--cpu-time", action="store_true", help="with --threads 1, on a busy machine: CPU time")
     run.add_argument("--rounds", type=int, help="rounds over all items (7, quick: 3)")
     run.add_argument(
         "--baseline", help="folder that holds another build's metalhead package: measured beside ours"
@@ -46,6 +48,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.command == "run" and options.update and not (options.json and options.json.exists()):
         parser.error("--update: needs --json with an existing file")
+    if options.command == "run" and options.cpu_time and options.threads != 1:
+        parser.error("--cpu-time: needs --threads 1, for threads that wait by spinning use CPU time too")
     if options.command == "run" and (unknown := set(options.only.split(",")) - set(table.SECTIONS)):
         parser.error(f"--only: no such section: {', '.join(sorted(unknown))}")
     return options
@@ -114,8 +118,7 @@ def save(path: Path | None, run: dict[str, Any]) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure what is asked for, printing and saving each group as it is done."""
     effort = Effort(rounds=3, seconds=0.03, cold_bytes=128 << 20) if options.quick else Effort()
-    if options.rounds:
-        effort = Effort(options.rounds, effort.seconds, effort.cold_bytes)
+    effort = dataclasses.replace(effort, cpu_time=options.cpu_time, rounds=options.rounds or effort.rounds)
     before, start = warn_if_busy("before the run"), time.perf_counter()
     driver = Driver(effort, lambda text: print(text, file=sys.stderr, flush=True), options.baseline)
     old = earlier(options) if options.update else {}

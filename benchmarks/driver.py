@@ -39,14 +39,17 @@ class Effort:
     rounds: int = 7
     seconds: float = 0.08
     cold_bytes: int = 256 << 20
+    cpu_time: bool = False
 
 
 class Process:
     """A worker and the line protocol to it."""
 
-    def __init__(self, name: str, threads: int, baseline: str | None) -> None:
+    def __init__(self, name: str, threads: int, baseline: str | None, cpu_time: bool) -> None:
         count = str(threads)
         environment = dict(os.environ, BENCH_THREADS=count)
+        if cpu_time:
+            environment["BENCH_CPU_TIME"] = "1"
         for variable in (
             "OMP_NUM_THREADS",
             "OPENBLAS_NUM_THREADS",
@@ -190,7 +193,7 @@ class Driver:
             return None
         worker = self._workers.get((name, threads))
         if worker is None or not worker.alive():
-            worker = Process(name, threads, self._baseline)
+            worker = Process(name, threads, self._baseline, self.effort.cpu_time)
             if "failed" in worker.started:
                 self.missing[name] = worker.started["failed"]
                 self._say(f"-- {name}: skipped, {worker.started['failed']}")
