@@ -33,22 +33,23 @@ struct ProductKind {
   static constexpr bool kAccumulate = kAdd;
 };
 
-/// Terms of one running sum. Longer products are joined from such sums: the error of a sum grows with its
-/// length.
-constexpr int64_t kSumTerms = 64;
+/// Terms of one running sum. Longer products are joined from shorter sums: the error of a sum grows with its
+/// length. Long scores take the shortest, as exp turns their errors into relative ones of the weights.
+constexpr int64_t kSumTerms = 128, kSumTermsOfLongScores = 64;
 
 /// One register tile.
 template <class Kind, int kRows, int kVectors>
 inline __attribute__((noinline)) void gemm_tile(const float* a, const float* b, int64_t depth, float* c,
                                                 int64_t c_stride, const float* factors) {
-  for (int64_t begin = 0; begin < depth; begin += kSumTerms) {
+  const int64_t sum_terms = Kind::kAccumulate || depth <= kSumTerms ? kSumTerms : kSumTermsOfLongScores;
+  for (int64_t begin = 0; begin < depth; begin += sum_terms) {
     F32 sums[kRows][kVectors];
     METALHEAD_UNROLL
     for (int i = 0; i < kRows; ++i) {
       METALHEAD_UNROLL
       for (int j = 0; j < kVectors; ++j) sums[i][j] = zero();
     }
-    const int64_t terms = depth - begin < kSumTerms ? depth - begin : kSumTerms;
+    const int64_t terms = depth - begin < sum_terms ? depth - begin : sum_terms;
     for (int64_t k = 0; k < terms; ++k) {
       __builtin_prefetch(b + kRowsAhead * kPanelWidth);
       __builtin_prefetch(b + kRowsAhead * kPanelWidth + kLanes);
