@@ -4,7 +4,9 @@
 #define NPY_TARGET_VERSION NPY_1_23_API_VERSION
 #include <numpy/arrayobject.h>
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 
 #include "core/error.h"
@@ -94,27 +96,33 @@ NumpyLayout describe_numpy(nb::handle object, Tensor& tensor) {
   const npy_intp* shape = PyArray_DIMS(array);
   const npy_intp* strides = PyArray_STRIDES(array);
   const int64_t item = size_of(tensor.dtype);
+  const int shift = std::countr_zero(size_of(tensor.dtype));
   tensor.rank = rank;
   bool empty = false;
   bool usable = PyArray_ISALIGNED(array) && PyArray_ISNOTSWAPPED(array);
+  bool overflow = false;
+  int64_t reach = item;  // bytes to one past the last element
   for (int i = 0; i < rank; ++i) {
     const size_t axis = static_cast<size_t>(i);
-    const bool stepped = shape[i] > 1;
-    usable = usable && (!stepped || (strides[i] >= 0 && strides[i] % item == 0));
-    empty = empty || shape[i] == 0;
     tensor.shape[axis] = shape[i];
-    tensor.strides[axis] = stepped ? strides[i] / item : 0;
+    tensor.strides[axis] = 0;
+    empty = empty || shape[i] == 0;
+    if (shape[i] <= 1) continue;
+    usable = usable && strides[i] >= 0 && (strides[i] & (item - 1)) == 0;
+    tensor.strides[axis] = strides[i] >> shift;
+    int64_t step = 0;
+    overflow |= __builtin_mul_overflow(shape[i] - 1, strides[i], &step);
+    overflow |= __builtin_add_overflow(reach, step, &reach);
   }
-  const size_t last = rank > 0 ? static_cast<size_t>(rank - 1) : 0;
-  usable = usable && (rank == 0 || tensor.shape[last] <= 1 || tensor.strides[last] == 1);
+  if (rank > 0 && shape[rank - 1] > 1) usable = usable && strides[rank - 1] == item;
   if (empty || !usable) {
     set_contiguous_strides(tensor);  // NumPy's own strides mean nothing in an empty array, or not to us
   } else if (rank > 0) {
-    tensor.strides[last] = 1;
+    tensor.strides[static_cast<size_t>(rank - 1)] = 1;
   }
   if (!empty && !usable) return NumpyLayout::kNeedsCopy;
   tensor.buffer.contents = PyArray_DATA(array);
-  tensor.buffer.size = tensor.span_bytes();
+  tensor.buffer.size = empty || overflow ? tensor.span_bytes() : static_cast<uint64_t>(reach);
   tensor.byte_offset = 0;
   return NumpyLayout::kUsable;
 }
@@ -142,12 +150,19 @@ DType dtype_from_python(nb::handle object) {
       concat("dtype must be float32, float16, bfloat16, uint8, int32 or bool, got ", text_of(descriptor)));
 }
 
-nb::object new_numpy(std::span<const int64_t> shape, DType dtype) {
+nb::object new_numpy(std::span<const int64_t> shape, DType dtype, Tensor& tensor) {
   std::array<npy_intp, kMaxRank> dims{};
-  for (size_t i = 0; i < shape.size(); ++i) dims[i] = shape[i];
-  PyObject* array = PyArray_SimpleNew(static_cast<int>(shape.size()), dims.data(), type_number_of(dtype));
-  if (array == nullptr) throw nb::python_error();
-  return nb::steal(array);
+  std::copy(shape.begin(), shape.end(), dims.begin());
+  const int rank = static_cast<int>(shape.size());
+  nb::object array = nb::steal(PyArray_SimpleNew(rank, dims.data(), type_number_of(dtype)));
+  if (!array.is_valid()) throw nb::python_error();
+  tensor.dtype = dtype;
+  tensor.rank = rank;
+  std::copy(shape.begin(), shape.end(), tensor.shape.begin());
+  set_contiguous_strides(tensor);
+  tensor.buffer.contents = PyArray_DATA(as_array(array));
+  tensor.buffer.size = tensor.span_bytes();
+  return array;
 }
 
 nb::object numpy_view(const Tensor& tensor, nb::handle owner) {
