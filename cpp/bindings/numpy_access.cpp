@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstring>
 
 #include "core/error.h"
@@ -66,6 +65,21 @@ int type_number_of(DType dtype) {
   return NPY_NOTYPE;
 }
 
+/// Strides in elements; false if kernels cannot take them.
+bool read_strides(PyArrayObject* array, Tensor& tensor) {
+  const npy_intp* strides = PyArray_STRIDES(array);
+  const int64_t item = size_of(tensor.dtype);
+  const size_t rank = static_cast<size_t>(tensor.rank);
+  for (size_t axis = 0; axis < rank; ++axis) {
+    tensor.strides[axis] = 0;
+    if (tensor.shape[axis] <= 1) continue;
+    if (strides[axis] < 0 || strides[axis] % item != 0) return false;
+    tensor.strides[axis] = strides[axis] / item;
+  }
+  if (rank > 0 && tensor.shape[rank - 1] <= 1) tensor.strides[rank - 1] = 1;
+  return rank == 0 || tensor.strides[rank - 1] == 1;
+}
+
 PyObject* import_or_throw() {
   if (_import_array() < 0) throw nb::python_error();
   return nullptr;
@@ -93,36 +107,16 @@ NumpyLayout describe_numpy(nb::handle object, Tensor& tensor) {
   if (!dtype_of(PyArray_TYPE(array), tensor.dtype)) return NumpyLayout::kWrongDtype;
   const int rank = PyArray_NDIM(array);
   if (rank > kMaxRank) throw ValueError(concat("arrays may have at most ", kMaxRank, " axes, got ", rank));
-  const npy_intp* shape = PyArray_DIMS(array);
-  const npy_intp* strides = PyArray_STRIDES(array);
-  const int64_t item = size_of(tensor.dtype);
-  const int shift = std::countr_zero(size_of(tensor.dtype));
   tensor.rank = rank;
-  bool empty = false;
-  bool usable = PyArray_ISALIGNED(array) && PyArray_ISNOTSWAPPED(array);
-  bool overflow = false;
-  int64_t reach = item;  // bytes to one past the last element
-  for (int i = 0; i < rank; ++i) {
-    const size_t axis = static_cast<size_t>(i);
-    tensor.shape[axis] = shape[i];
-    tensor.strides[axis] = 0;
-    empty = empty || shape[i] == 0;
-    if (shape[i] <= 1) continue;
-    usable = usable && strides[i] >= 0 && (strides[i] & (item - 1)) == 0;
-    tensor.strides[axis] = strides[i] >> shift;
-    int64_t step = 0;
-    overflow |= __builtin_mul_overflow(shape[i] - 1, strides[i], &step);
-    overflow |= __builtin_add_overflow(reach, step, &reach);
+  std::copy_n(PyArray_DIMS(array), rank, tensor.shape.begin());
+  const bool native = PyArray_ISALIGNED(array) && PyArray_ISNOTSWAPPED(array);
+  const bool contiguous = PyArray_IS_C_CONTIGUOUS(array);  // as NumPy calls every empty array
+  if (contiguous || !native || !read_strides(array, tensor)) {
+    set_contiguous_strides(tensor);
+    if (!(contiguous && native) && PyArray_SIZE(array) > 0) return NumpyLayout::kNeedsCopy;
   }
-  if (rank > 0 && shape[rank - 1] > 1) usable = usable && strides[rank - 1] == item;
-  if (empty || !usable) {
-    set_contiguous_strides(tensor);  // NumPy's own strides mean nothing in an empty array, or not to us
-  } else if (rank > 0) {
-    tensor.strides[static_cast<size_t>(rank - 1)] = 1;
-  }
-  if (!empty && !usable) return NumpyLayout::kNeedsCopy;
   tensor.buffer.contents = PyArray_DATA(array);
-  tensor.buffer.size = empty || overflow ? tensor.span_bytes() : static_cast<uint64_t>(reach);
+  tensor.buffer.size = contiguous ? static_cast<uint64_t>(PyArray_NBYTES(array)) : tensor.span_bytes();
   tensor.byte_offset = 0;
   return NumpyLayout::kUsable;
 }

@@ -14,7 +14,7 @@ from ._core import native
 __all__ = ["TQFormat", "TQTensor", "codebook", "hadamard", "tq_attention", "tq_decode", "tq_encode"]
 
 FORMAT_VERSION = 1
-_NORM_BYTES = {"float16": 2, "float32": 4}
+_DTYPES = {name: np.dtype(name) for name in ("uint8", "float16", "float32")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ class TQFormat:
     @property
     def bytes_per_vector(self) -> int:
         """Bytes that one packed vector takes, its norm included."""
-        return self.code_bytes + _NORM_BYTES[self.norm_dtype]
+        return self.code_bytes + _DTYPES[self.norm_dtype].itemsize
 
     @property
     def code_bytes(self) -> int:
@@ -376,6 +376,7 @@ def _check_array(name: str, array: Any, dtype: str) -> None:
     found = getattr(array, "dtype", None)
     if found is None or not hasattr(array, "shape"):
         raise TypeError(f"TQTensor: {name} must be an array, got {type(array).__name__}")
-    # NumPy takes microseconds to name a dtype; other libraries' dtypes compare with names only.
-    if found != dtype if isinstance(found, np.dtype) else str(found).rpartition(".")[2] != dtype:
+    # By dtype where that can be: NumPy takes microseconds to name one.
+    is_numpy = isinstance(found, np.dtype)
+    if found != _DTYPES[dtype] if is_numpy else str(found).rpartition(".")[2] != dtype:
         raise TypeError(f"TQTensor: {name} must have dtype {dtype}, got {found}")
