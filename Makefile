@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUILD_TESTS := build/tests
 
-.PHONY: demo test bench-calls lint format stubs install clean test-metal
+.PHONY: demo test bench bench-quick bench-calls bench-docs lint format stubs install clean test-metal
 
 demo: install
 	@$(BIN)/python examples/tinylm/demo.py $(DEMO_ARGUMENTS)
@@ -39,11 +39,26 @@ cpp-tests: $(VENV)/.requirements
 	  > $(BUILD_TESTS).log 2>&1 || { cat $(BUILD_TESTS).log; exit 1; }
 	@$(BIN)/ninja -C $(BUILD_TESTS) --quiet
 
-bench-calls: install
-	@PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/benchmarks -G Ninja -DMETALHEAD_BUILD_BENCHMARKS=ON \
-	  -DPython_EXECUTABLE="$(abspath $(BIN))/python" > build/benchmarks.log 2>&1 || { cat build/benchmarks.log; exit 1; }
-	@$(BIN)/ninja -C build/benchmarks --quiet call_floor
-	@$(BIN)/python benchmarks/call_overhead.py build/benchmarks/benchmarks
+# The peers' own environment where it exists, else the one that everything uses.
+BENCH_PYTHON = $(firstword $(wildcard build/bench-venv/bin/python) $(BIN)/python)
+BENCH_JSON ?= build/bench/results.json
+
+bench:
+	@PYTHON="$(PYTHON)" benchmarks/install_peers.sh
+	@benchmarks/build.sh build/bench-venv/bin/python
+	@build/bench-venv/bin/python -m benchmarks run --json $(BENCH_JSON) $(BENCH_ARGUMENTS)
+
+bench-quick: $(VENV)/.requirements
+	@benchmarks/build.sh $(BENCH_PYTHON)
+	@$(BENCH_PYTHON) -m benchmarks run --quick --json build/bench/quick.json $(BENCH_ARGUMENTS)
+
+bench-calls: $(VENV)/.requirements
+	@benchmarks/build.sh $(BENCH_PYTHON)
+	@$(BENCH_PYTHON) -m benchmarks run --only calls $(BENCH_ARGUMENTS)
+
+bench-docs:
+	@build/bench-venv/bin/python -m benchmarks markdown $(BENCH_JSON) docs/performance.md
+	@build/bench-venv/bin/python -m benchmarks chart $(BENCH_JSON) docs/decode_time.png
 
 test-metal: install
 	@MTL_DEBUG_LAYER=1 MTL_SHADER_VALIDATION=1 $(BIN)/python -m pytest -q tests/python --device metal

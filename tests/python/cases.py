@@ -32,6 +32,7 @@ class Budget(NamedTuple):
 
 NATIVE = Budget(examples=60, max_length=300, keep_every=1)
 SIMULATED = Budget(examples=5, max_length=40, keep_every=13)
+SMALL = Budget(examples=8, max_length=60, keep_every=7)
 
 
 class Dims(NamedTuple):

@@ -110,6 +110,15 @@ def test_long_caches(device, dtype, kv_length):
     check(mh.flash_attn_vec, q, k, v, window_size=511, device=device)
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize("query_heads", [1, 2, 8])
+def test_equal_weights_over_a_long_cache(device, query_heads):
+    """In one split: a value added to a running sum over all keys is rounded too often."""
+    for seed in range(3):
+        q, k, v = make_qkv(Dims(1, query_heads, 1, 1, 20000, 128, 128), seed=seed)
+        check(mh.flash_attn_vec, 0 * q, k, v, splits=1, device=device, context=f"seed {seed}")
+
+
 def test_zero_queries_give_an_empty_result(device):
     q, k, v = make_qkv(Dims(query_length=0))
     out, lse = mh.flash_attn_vec(q, k, v, return_lse=True, device=device)

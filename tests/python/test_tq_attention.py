@@ -54,6 +54,17 @@ def test_sides_choose_their_own_bits(device, budget, query_length):
         check_packed(q, *packed, device=device, context=f"k{k_bits}v{v_bits}")
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize("query_heads", [1, 4, 8])
+@pytest.mark.parametrize("query_length", [1, 20])
+def test_equal_weights_over_a_long_cache(device, query_heads, query_length):
+    """A value added to a running sum over all keys is rounded too often."""
+    splits = 1 if query_length == 1 else None
+    for seed in range(2):
+        q, k, v = make_qkv(Dims(1, query_heads, 1, query_length, 20000, 64, 64), seed=seed)
+        check_packed(0 * q, pack(k, 4), pack(v, 4), device=device, splits=splits, context=f"seed {seed}")
+
+
 @pytest.mark.parametrize("query_length", [1, 18])
 def test_head_dims_differ(device, query_length):
     for dims in (Dims(1, 4, 2, query_length, 50, 128, 64), Dims(1, 4, 2, query_length, 50, 64, 512)):

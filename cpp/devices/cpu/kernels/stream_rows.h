@@ -124,7 +124,8 @@ inline __attribute__((noinline)) void dot_rows(const float* query, int64_t query
   }
 }
 
-/// kVectors vectors of columns: sums[r][c] += sum over j of weights[r * weight_stride + j] * value j [c].
+/// kVectors vectors of columns: sums[r][c] += sum over j of weights[r * weight_stride + j] * value j [c]. The
+/// values are summed up by themselves first: few roundings follow each other in a long row.
 template <class T, int kRows, int kVectors>
 METALHEAD_INLINE void add_columns(const float* weights, int64_t weight_stride, const StoredRows& values,
                                   int64_t column, int count, float* sums, int64_t sums_stride,
@@ -133,7 +134,7 @@ METALHEAD_INLINE void add_columns(const float* weights, int64_t weight_stride, c
   METALHEAD_UNROLL
   for (int r = 0; r < kRows; ++r) {
     METALHEAD_UNROLL
-    for (int v = 0; v < kVectors; ++v) acc[r][v] = load(sums + r * sums_stride + column + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) acc[r][v] = zero();
   }
   const int64_t offset = column * static_cast<int64_t>(sizeof(T));
   const char* at = values.data + offset;
@@ -161,7 +162,10 @@ METALHEAD_INLINE void add_columns(const float* weights, int64_t weight_stride, c
   METALHEAD_UNROLL
   for (int r = 0; r < kRows; ++r) {
     METALHEAD_UNROLL
-    for (int v = 0; v < kVectors; ++v) store(sums + r * sums_stride + column + v * kLanes, acc[r][v]);
+    for (int v = 0; v < kVectors; ++v) {
+      float* to = sums + r * sums_stride + column + v * kLanes;
+      store(to, load(to) + acc[r][v]);
+    }
   }
 }
 

@@ -103,9 +103,7 @@ METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_st
   F32 acc[kRows][kVectors];
   float* to = sums.rows + first + kSkip * kLanes;
   METALHEAD_UNROLL
-  for (int i = 0; i < kRows * kVectors; ++i) {
-    acc[i / kVectors][i % kVectors] = load(to + i / kVectors * sums.stride + i % kVectors * kLanes);
-  }
+  for (int i = 0; i < kRows * kVectors; ++i) acc[i / kVectors][i % kVectors] = zero();
   const char* at = values.data;
   for (int j = 0; j < values.count; ++j, at += values.stride) {
     CodeFields<kBits, kParts> fields;
@@ -124,7 +122,8 @@ METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_st
   }
   METALHEAD_UNROLL
   for (int i = 0; i < kRows * kVectors; ++i) {
-    store(to + i / kVectors * sums.stride + i % kVectors * kLanes, acc[i / kVectors][i % kVectors]);
+    float* sum = to + i / kVectors * sums.stride + i % kVectors * kLanes;
+    store(sum, load(sum) + acc[i / kVectors][i % kVectors]);
   }
 }
 
