@@ -1,6 +1,5 @@
 #include "bindings/array.h"
 
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -10,6 +9,7 @@
 
 #include "bindings/copy.h"
 #include "bindings/device.h"
+#include "bindings/foreign_array.h"
 #include "bindings/gil.h"
 #include "bindings/numpy_access.h"
 #include "bindings/operand.h"
@@ -68,27 +68,6 @@ Array contiguous_copy(const Array& array) {
   return copy;
 }
 
-nb::dlpack::dtype dlpack_dtype(DType dtype) {
-  using Code = nb::dlpack::dtype_code;
-  const auto make = [dtype](Code code) {
-    return nb::dlpack::dtype{static_cast<uint8_t>(code), static_cast<uint8_t>(8 * size_of(dtype)), 1};
-  };
-  switch (dtype) {
-    case DType::kFloat32:
-    case DType::kFloat16:
-      return make(Code::Float);
-    case DType::kBFloat16:
-      return make(Code::Bfloat);
-    case DType::kUInt8:
-      return make(Code::UInt);
-    case DType::kInt32:
-      return make(Code::Int);
-    case DType::kBool:
-      return make(Code::Bool);
-  }
-  return make(Code::UInt);
-}
-
 void check_dlpack_request(nb::handle stream, nb::handle dl_device) {
   if (!stream.is_none()) throw nb::buffer_error("Array: memory is exported for the CPU, which has no stream");
   if (!dl_device.is_none() && !dl_device.equal(nb::make_tuple(kDlpackCpu, 0))) {
@@ -103,12 +82,7 @@ nb::object to_dlpack(nb::handle_t<Array> self, nb::handle stream, nb::handle max
   nb::object owner = nb::borrow(self);
   nb::inst_ptr<Array>(owner)->device().wait();
   if (copy.ptr() == Py_True) owner = nb::cast(contiguous_copy(*nb::inst_ptr<Array>(owner)));
-  const Tensor& tensor = nb::inst_ptr<Array>(owner)->tensor;
-  std::vector<size_t> shape(tensor.shape.begin(), tensor.shape.begin() + tensor.rank);
-  const nb::ndarray<nb::array_api> exported(tensor.data(), shape.size(), shape.data(), owner,
-                                            tensor.strides.data(), dlpack_dtype(tensor.dtype),
-                                            nb::device::cpu::value, 0);
-  return nb::cast(exported).attr("__dlpack__")(nb::arg("max_version") = max_version);
+  return dlpack_capsule(nb::inst_ptr<Array>(owner)->tensor, owner, max_version);
 }
 
 /// One entry of an index: applies it to the source axis and returns true if the axis stays.

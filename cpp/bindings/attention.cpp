@@ -7,6 +7,7 @@
 #include "bindings/attention_call.h"
 #include "bindings/device.h"
 #include "bindings/gil.h"
+#include "bindings/native_function.h"
 #include "bindings/operand.h"
 #include "bindings/scalars.h"
 #include "core/error.h"
@@ -46,15 +47,17 @@ WindowSize read_window(const char* op, nb::handle object) {
 /// Every array of one call, kept alive until the call has finished; only those given are constructed.
 struct Operands {
   struct Input {
+    Input(const char* op, const char* name, nb::handle object, Tensor& kept)
+        : operand(Operand::input(op, name, object)), tensor(kept) {}
     Operand operand;
-    Tensor* tensor;  ///< where the op's arguments keep it
+    Tensor& tensor;  ///< where the op's arguments keep it
   };
   std::array<std::optional<Input>, 8> inputs;
   size_t count = 0;
   nb::object kv_lengths, ring_starts;
 
   void read(Tensor& tensor, const char* op, const char* name, nb::handle object) {
-    tensor = inputs[count++].emplace(Input{Operand::input(op, name, object), &tensor}).operand.tensor();
+    tensor = inputs[count++].emplace(op, name, object, tensor).operand.tensor();
   }
 
   /// Returns true if the host must wait for the device before the call returns.
@@ -63,7 +66,7 @@ struct Operands {
     for (size_t i = 0; i < count; ++i) {
       Input& input = *inputs[i];
       input.operand.prepare(device);
-      *input.tensor = input.operand.tensor();
+      input.tensor = input.operand.tensor();
       wait = wait || input.operand.needs_wait();
     }
     return wait;
@@ -99,7 +102,8 @@ void read_operands(AttentionArguments& a, Operands& o, nb::handle query, const C
   }
   if (given(k.kv_lengths)) a.kv_lengths = int32_vector(a.op, "kv_lengths", k.kv_lengths, o.kv_lengths);
   if (k.ring_start.is_valid()) {
-    if (PyIndex_Check(k.ring_start.ptr()) && !nb::hasattr(k.ring_start, "__len__")) {
+    PyObject* const start = k.ring_start.ptr();
+    if (PyLong_CheckExact(start) || (PyIndex_Check(start) && !nb::hasattr(k.ring_start, "__len__"))) {
       a.ring_start = int_argument(a.op, "ring_start", k.ring_start);
     } else {
       a.ring_starts = int32_vector(a.op, "ring_start", k.ring_start, o.ring_starts);
@@ -125,7 +129,7 @@ std::span<const int64_t> lse_shape(const AttentionResultShape& result) {
 
 nb::object attend(const char* op, nb::handle query, const CacheSide& key, const CacheSide& value,
                   const AttentionKeywords& k, int64_t max_query_length, bool rotated) {
-  const ArrayKind kind = kind_of(op, "q", query);
+  const ArrayKind kind = kind_of(query);
   const nb::handle arrays[] = {query,  key.array,      value.array, key.norms, value.norms,
                                k.mask, k.alibi_slopes, k.sinks,     k.out};
   Device& device = device_of_call(op, k.device, arrays);
@@ -160,7 +164,7 @@ nb::object attend(const char* op, nb::handle query, const CacheSide& key, const 
     if (wait) device.wait();
   });
   out.finish();
-  nb::object result = out.to_python(kind, query);
+  nb::object result = in_place ? nb::borrow(k.out) : out.to_python(kind, query);
   if (!return_lse) return result;
   return nb::make_tuple(result, lse->to_python(kind, query));
 }
@@ -169,7 +173,7 @@ namespace {
 
 nb::object dense_call(const char* op, nb::handle q, nb::handle k, nb::handle v,
                       const AttentionKeywords& keywords, int64_t max_query_length) {
-  return attend(op, q, {k, nb::none(), {}}, {v, nb::none(), {}}, keywords, max_query_length, false);
+  return attend(op, q, {nb::borrow(k), {}, {}}, {nb::borrow(v), {}, {}}, keywords, max_query_length, false);
 }
 
 nb::object sdpa(nb::handle q, nb::handle k, nb::handle v, nb::handle scale, nb::handle causal,
@@ -212,7 +216,7 @@ nb::object merge_attention(nb::handle outs, nb::handle lses, nb::handle out, nb:
     throw ValueError(concat(kOp, ": outs and lses must hold the same number of parts, at least 1, got ",
                             out_parts.size(), " and ", lse_parts.size()));
   }
-  const ArrayKind kind = kind_of(kOp, "outs", out_parts[0]);
+  const ArrayKind kind = kind_of(out_parts[0]);
   std::vector<nb::handle> arrays(out_parts.begin(), out_parts.end());
   arrays.insert(arrays.end(), lse_parts.begin(), lse_parts.end());
   arrays.push_back(out);
@@ -251,31 +255,22 @@ nb::object merge_attention(nb::handle outs, nb::handle lses, nb::handle out, nb:
     if (wait) device.wait();
   });
   result.finish();
-  nb::object joined = result.to_python(kind, out_parts[0]);
+  nb::object joined = given(out) ? nb::borrow(out) : result.to_python(kind, out_parts[0]);
   if (!return_lses) return joined;
   return nb::make_tuple(joined, lse.to_python(kind, out_parts[0]));
 }
 
 }  // namespace
 
-void bind_attention(nb::module_& module) {
-  module.def("sdpa", &sdpa, nb::arg("q").none(), nb::arg("k").none(), nb::arg("v").none(),
-             nb::arg("scale").none(), nb::arg("causal").none(), nb::arg("window_size").none(),
-             nb::arg("softcap").none(), nb::arg("mask").none(), nb::arg("alibi_slopes").none(),
-             nb::arg("sinks").none(), nb::arg("kv_lengths").none(), nb::arg("ring_start").none(),
-             nb::arg("out").none(), nb::arg("return_lse").none(), nb::arg("device").none());
-  module.def("sdpa_sliding", &sdpa_sliding, nb::arg("q").none(), nb::arg("k").none(), nb::arg("v").none(),
-             nb::arg("window_size").none(), nb::arg("scale").none(), nb::arg("softcap").none(),
-             nb::arg("sinks").none(), nb::arg("kv_lengths").none(), nb::arg("ring_start").none(),
-             nb::arg("out").none(), nb::arg("return_lse").none(), nb::arg("device").none());
-  module.def("flash_attn_vec", &flash_attn_vec, nb::arg("q").none(), nb::arg("k").none(), nb::arg("v").none(),
-             nb::arg("scale").none(), nb::arg("causal").none(), nb::arg("window_size").none(),
-             nb::arg("softcap").none(), nb::arg("mask").none(), nb::arg("alibi_slopes").none(),
-             nb::arg("sinks").none(), nb::arg("kv_lengths").none(), nb::arg("ring_start").none(),
-             nb::arg("out").none(), nb::arg("return_lse").none(), nb::arg("device").none(),
-             nb::arg("splits").none());
-  module.def("merge_attention", &merge_attention, nb::arg("outs").none(), nb::arg("lses").none(),
-             nb::arg("out").none(), nb::arg("return_lse").none());
+void define_attention() {
+  define_native<&sdpa>("sdpa", "q", "k", "v", "scale", "causal", "window_size", "softcap", "mask",
+                       "alibi_slopes", "sinks", "kv_lengths", "ring_start", "out", "return_lse", "device");
+  define_native<&sdpa_sliding>("sdpa_sliding", "q", "k", "v", "window_size", "scale", "softcap", "sinks",
+                               "kv_lengths", "ring_start", "out", "return_lse", "device");
+  define_native<&flash_attn_vec>("flash_attn_vec", "q", "k", "v", "scale", "causal", "window_size", "softcap",
+                                 "mask", "alibi_slopes", "sinks", "kv_lengths", "ring_start", "out",
+                                 "return_lse", "device", "splits");
+  define_native<&merge_attention>("merge_attention", "outs", "lses", "out", "return_lse");
 }
 
 }  // namespace metalhead::python

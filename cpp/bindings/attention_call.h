@@ -9,7 +9,7 @@ namespace metalhead::python {
 
 namespace nb = nanobind;
 
-/// The keywords that every attention function has, as Python gave them; None where a keyword was left out.
+/// The keywords that attention functions have, as Python gave them; invalid where a function has none.
 struct AttentionKeywords {
   nb::handle scale, causal, window_size, softcap, mask, alibi_slopes, sinks, kv_lengths, ring_start, out,
       return_lse, device;
@@ -18,8 +18,8 @@ struct AttentionKeywords {
 
 /// Keys or values: a dense array, or codes with their norms and format.
 struct CacheSide {
-  nb::handle array;
-  nb::handle norms;  ///< None for a dense side
+  nb::object array;
+  nb::object norms;  ///< of a packed side only
   PackedFormat format;
 };
 
@@ -27,6 +27,7 @@ struct CacheSide {
 nb::object attend(const char* op, nb::handle query, const CacheSide& key, const CacheSide& value,
                   const AttentionKeywords& keywords, int64_t max_query_length, bool rotated);
 
-void bind_attention(nb::module_& module);
+/// Makes the functions on dense arrays known to `_core.native`.
+void define_attention();
 
 }  // namespace metalhead::python

@@ -5,6 +5,7 @@
 #include "bindings/attention_call.h"
 #include "bindings/device.h"
 #include "bindings/gil.h"
+#include "bindings/native_function.h"
 #include "bindings/numpy_access.h"
 #include "bindings/turboquant.h"
 #include "core/error.h"
@@ -39,6 +40,7 @@ NB_MODULE(_core, module) {
   metalhead::python::bind_gil(module);
   metalhead::python::bind_device(module);
   metalhead::python::bind_array(module);
-  metalhead::python::bind_attention(module);
+  metalhead::python::bind_native_function(module);
+  metalhead::python::define_attention();
   metalhead::python::bind_turboquant(module);
 }

@@ -4,6 +4,7 @@
 #define NPY_TARGET_VERSION NPY_1_23_API_VERSION
 #include <numpy/arrayobject.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -64,6 +65,21 @@ int type_number_of(DType dtype) {
   return NPY_NOTYPE;
 }
 
+/// Strides in elements; false if kernels cannot take them.
+bool read_strides(PyArrayObject* array, Tensor& tensor) {
+  const npy_intp* strides = PyArray_STRIDES(array);
+  const int64_t item = size_of(tensor.dtype);
+  const size_t rank = static_cast<size_t>(tensor.rank);
+  for (size_t axis = 0; axis < rank; ++axis) {
+    tensor.strides[axis] = 0;
+    if (tensor.shape[axis] <= 1) continue;
+    if (strides[axis] < 0 || strides[axis] % item != 0) return false;
+    tensor.strides[axis] = strides[axis] / item;
+  }
+  if (rank > 0 && tensor.shape[rank - 1] <= 1) tensor.strides[rank - 1] = 1;
+  return rank == 0 || tensor.strides[rank - 1] == 1;
+}
+
 PyObject* import_or_throw() {
   if (_import_array() < 0) throw nb::python_error();
   return nullptr;
@@ -91,30 +107,16 @@ NumpyLayout describe_numpy(nb::handle object, Tensor& tensor) {
   if (!dtype_of(PyArray_TYPE(array), tensor.dtype)) return NumpyLayout::kWrongDtype;
   const int rank = PyArray_NDIM(array);
   if (rank > kMaxRank) throw ValueError(concat("arrays may have at most ", kMaxRank, " axes, got ", rank));
-  const npy_intp* shape = PyArray_DIMS(array);
-  const npy_intp* strides = PyArray_STRIDES(array);
-  const int64_t item = size_of(tensor.dtype);
   tensor.rank = rank;
-  bool empty = false;
-  bool usable = PyArray_ISALIGNED(array) && PyArray_ISNOTSWAPPED(array);
-  for (int i = 0; i < rank; ++i) {
-    const size_t axis = static_cast<size_t>(i);
-    const bool stepped = shape[i] > 1;
-    usable = usable && (!stepped || (strides[i] >= 0 && strides[i] % item == 0));
-    empty = empty || shape[i] == 0;
-    tensor.shape[axis] = shape[i];
-    tensor.strides[axis] = stepped ? strides[i] / item : 0;
+  std::copy_n(PyArray_DIMS(array), rank, tensor.shape.begin());
+  const bool native = PyArray_ISALIGNED(array) && PyArray_ISNOTSWAPPED(array);
+  const bool contiguous = PyArray_IS_C_CONTIGUOUS(array);  // as NumPy calls every empty array
+  if (contiguous || !native || !read_strides(array, tensor)) {
+    set_contiguous_strides(tensor);
+    if (!(contiguous && native) && PyArray_SIZE(array) > 0) return NumpyLayout::kNeedsCopy;
   }
-  const size_t last = rank > 0 ? static_cast<size_t>(rank - 1) : 0;
-  usable = usable && (rank == 0 || tensor.shape[last] <= 1 || tensor.strides[last] == 1);
-  if (empty || !usable) {
-    set_contiguous_strides(tensor);  // NumPy's own strides mean nothing in an empty array, or not to us
-  } else if (rank > 0) {
-    tensor.strides[last] = 1;
-  }
-  if (!empty && !usable) return NumpyLayout::kNeedsCopy;
   tensor.buffer.contents = PyArray_DATA(array);
-  tensor.buffer.size = tensor.span_bytes();
+  tensor.buffer.size = contiguous ? static_cast<uint64_t>(PyArray_NBYTES(array)) : tensor.span_bytes();
   tensor.byte_offset = 0;
   return NumpyLayout::kUsable;
 }
@@ -142,12 +144,19 @@ DType dtype_from_python(nb::handle object) {
       concat("dtype must be float32, float16, bfloat16, uint8, int32 or bool, got ", text_of(descriptor)));
 }
 
-nb::object new_numpy(std::span<const int64_t> shape, DType dtype) {
+nb::object new_numpy(std::span<const int64_t> shape, DType dtype, Tensor& tensor) {
   std::array<npy_intp, kMaxRank> dims{};
-  for (size_t i = 0; i < shape.size(); ++i) dims[i] = shape[i];
-  PyObject* array = PyArray_SimpleNew(static_cast<int>(shape.size()), dims.data(), type_number_of(dtype));
-  if (array == nullptr) throw nb::python_error();
-  return nb::steal(array);
+  std::copy(shape.begin(), shape.end(), dims.begin());
+  const int rank = static_cast<int>(shape.size());
+  nb::object array = nb::steal(PyArray_SimpleNew(rank, dims.data(), type_number_of(dtype)));
+  if (!array.is_valid()) throw nb::python_error();
+  tensor.dtype = dtype;
+  tensor.rank = rank;
+  std::copy(shape.begin(), shape.end(), tensor.shape.begin());
+  set_contiguous_strides(tensor);
+  tensor.buffer.contents = PyArray_DATA(as_array(array));
+  tensor.buffer.size = tensor.span_bytes();
+  return array;
 }
 
 nb::object numpy_view(const Tensor& tensor, nb::handle owner) {

@@ -45,8 +45,8 @@ nb::object numpy_dtype(DType dtype);
 /// The dtype that a Python object (string, NumPy dtype or scalar type) means; throws TypeError.
 DType dtype_from_python(nb::handle object);
 
-/// A new contiguous array with undefined contents.
-nb::object new_numpy(std::span<const int64_t> shape, DType dtype);
+/// A new contiguous array with undefined contents, described by `tensor`.
+nb::object new_numpy(std::span<const int64_t> shape, DType dtype, Tensor& tensor);
 
 /// An array that shares the tensor's memory and keeps `owner` alive.
 nb::object numpy_view(const Tensor& tensor, nb::handle owner);

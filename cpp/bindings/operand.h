@@ -3,11 +3,13 @@
 
 #include <nanobind/nanobind.h>
 
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 
 #include "bindings/array.h"
+#include "bindings/foreign_array.h"
 #include "core/device.h"
 #include "core/tensor.h"
 
@@ -16,8 +18,8 @@ namespace metalhead::python {
 /// What kind of object an array came as; a result is returned as the same kind.
 enum class ArrayKind { kNumpy, kArray, kForeign };
 
-/// True if the object is an array at all: NumPy, metalhead.Array, or anything with `__dlpack__`.
-ArrayKind kind_of(const char* op, const char* name, nb::handle object);
+/// The kind that the object would be if it is an array at all, which `Operand::input` finds out.
+ArrayKind kind_of(nb::handle object);
 
 /// The device of a call: the one named, else the one that holds an Array among the operands, else the
 /// default. Throws ValueError if operands live on another device than the call's.
@@ -55,15 +57,15 @@ class Operand {
   nb::object to_python(ArrayKind kind, nb::handle prototype) const;
 
  private:
-  void describe(const char* op, const char* name, nb::handle object);
+  void describe(const char* op, const char* name, nb::handle object, Use use);
   void use_host_memory(Device& device);
   void copy_to_pool(Device& device);
 
   Tensor tensor_;
-  Tensor host_;       ///< where a staged result goes
-  nb::object owner_;  ///< keeps the memory alive
+  nb::object owner_;                       ///< keeps the memory alive
+  std::shared_ptr<ArrayStorage> storage_;  ///< of an Array
   ScratchBuffer staged_;
-  std::optional<Array> array_;
+  std::optional<Tensor> host_;  ///< where a staged result goes
   bool needs_wait_ = false;
   bool needs_numpy_copy_ = false;
 };

@@ -23,6 +23,11 @@ double float_argument(const char* op, const char* name, nb::handle object) {
 }
 
 int64_t int_argument(const char* op, const char* name, nb::handle object) {
+  if (PyLong_CheckExact(object.ptr())) {
+    int overflow = 0;
+    const long long small = PyLong_AsLongLongAndOverflow(object.ptr(), &overflow);
+    if (overflow == 0) return small;
+  }
   if (PyBool_Check(object.ptr()) || !PyIndex_Check(object.ptr())) {
     throw TypeError(concat(op, ": ", name, " must be an integer, got ", type_text(object)));
   }

@@ -6,6 +6,7 @@
 #include "bindings/attention_call.h"
 #include "bindings/device.h"
 #include "bindings/gil.h"
+#include "bindings/native_function.h"
 #include "bindings/numpy_access.h"
 #include "bindings/operand.h"
 #include "bindings/scalars.h"
@@ -49,21 +50,26 @@ int small_int(const char* op, const char* name, nb::handle object) {
   return static_cast<int>(std::clamp<int64_t>(value, INT32_MIN, INT32_MAX));
 }
 
-/// Reads a tuple (bits, head_dim, seed, norm, search, norm_dtype) and checks it.
-TQFormat format_from_python(const char* op, nb::handle object) {
-  const nb::tuple fields = nb::cast<nb::tuple>(object);
+/// A format that has passed its checks, with the signs of its seed; `TQFormat` keeps one as `_checked`.
+struct CheckedFormat {
   TQFormat format;
-  format.bits = small_int(op, "bits", fields[0]);
-  format.head_dim = small_int(op, "head_dim", fields[1]);
-  format.seed = seed_from_python(op, fields[2]);
-  format.norm = norm_kind_from_python(op, fields[3]);
-  format.search = small_int(op, "search", fields[4]);
-  format.norm_dtype = dtype_from_python(fields[5]);
-  check_format(op, format);
-  return format;
-}
+  PackedFormat packed;
+};
 
-void check_format_of(const char* op, nb::handle format) { format_from_python(op, format); }
+void make_format(CheckedFormat* self, nb::handle bits, nb::handle head_dim, nb::handle seed, nb::handle norm,
+                 nb::handle search, nb::handle norm_dtype) {
+  constexpr const char* kOp = "TQFormat";
+  TQFormat format;
+  format.bits = small_int(kOp, "bits", bits);
+  format.head_dim = small_int(kOp, "head_dim", head_dim);
+  format.seed = seed_from_python(kOp, seed);
+  format.norm = norm_kind_from_python(kOp, norm);
+  format.search = small_int(kOp, "search", search);
+  format.norm_dtype = dtype_from_python(norm_dtype);
+  check_format(kOp, format);
+  new (self)
+      CheckedFormat{format, {format.bits, format.head_dim, signs_of_seed(format.seed, format.head_dim)}};
+}
 
 /// Shapes of codes and norms for vectors of this shape.
 struct PackedShapes {
@@ -77,11 +83,11 @@ struct PackedShapes {
   std::span<const int64_t> of_norms() const { return std::span(codes).first(rank - 1); }
 };
 
-nb::object tq_encode(nb::handle x, nb::handle format_fields, nb::handle codes_out, nb::handle norms_out,
+nb::object tq_encode(nb::handle x, const CheckedFormat& checked, nb::handle codes_out, nb::handle norms_out,
                      nb::handle device_name) {
   constexpr const char* kOp = "tq_encode";
-  const TQFormat format = format_from_python(kOp, format_fields);
-  const ArrayKind kind = kind_of(kOp, "x", x);
+  const TQFormat& format = checked.format;
+  const ArrayKind kind = kind_of(x);
   const nb::handle arrays[] = {x, codes_out, norms_out};
   Device& device = device_of_call(kOp, device_name, arrays);
   Operand input = Operand::input(kOp, "x", x);
@@ -109,16 +115,16 @@ nb::object tq_encode(nb::handle x, nb::handle format_fields, nb::handle codes_ou
   return nb::make_tuple(codes.to_python(kind, x), norms.to_python(kind, x));
 }
 
-nb::object tq_decode(nb::handle codes_array, nb::handle norms_array, nb::handle format_fields,
+nb::object tq_decode(nb::handle codes_array, nb::handle norms_array, const CheckedFormat& checked,
                      nb::handle rotated, nb::handle dtype) {
   constexpr const char* kOp = "tq_decode";
-  const TQFormat format = format_from_python(kOp, format_fields);
+  const TQFormat& format = checked.format;
   const bool stay_rotated = bool_argument(kOp, "rotated", rotated);
   const DType out_dtype = dtype_from_python(dtype);
   if (!is_floating(out_dtype)) {
     throw TypeError(concat(kOp, ": dtype must be float32, float16 or bfloat16, got ", name_of(out_dtype)));
   }
-  const ArrayKind kind = kind_of(kOp, "codes", codes_array);
+  const ArrayKind kind = kind_of(codes_array);
   const nb::handle arrays[] = {codes_array, norms_array};
   Device& device = device_of_call(kOp, nb::none(), arrays);
   Operand codes = Operand::input(kOp, "codes", codes_array);
@@ -143,7 +149,7 @@ nb::object hadamard(nb::handle x, nb::handle seed, nb::handle inverse, nb::handl
   constexpr const char* kOp = "hadamard";
   const std::optional<uint64_t> seed_value = seed_from_python(kOp, seed);
   const bool inverted = bool_argument(kOp, "inverse", inverse);
-  const ArrayKind kind = kind_of(kOp, "x", x);
+  const ArrayKind kind = kind_of(x);
   const nb::handle arrays[] = {x, out_array};
   Device& device = device_of_call(kOp, device_name, arrays);
   Operand input = Operand::input(kOp, "x", x);
@@ -165,26 +171,45 @@ nb::object hadamard(nb::handle x, nb::handle seed, nb::handle inverse, nb::handl
     if (input.needs_wait() || out.needs_wait()) device.wait();
   }
   out.finish();
-  return out.to_python(kind, x);
+  return given(out_array) ? nb::borrow(out_array) : out.to_python(kind, x);
 }
 
-/// A dense side has no format; a packed one comes as its codes, norms and format fields.
-CacheSide side_from_python(const char* op, nb::handle array, nb::handle norms, nb::handle format_fields) {
-  CacheSide side{array, norms, {}};
-  if (!given(format_fields)) return side;
-  const TQFormat format = format_from_python(op, format_fields);
-  side.format = {format.bits, format.head_dim, signs_of_seed(format.seed, format.head_dim)};
-  return side;
+nb::handle tq_tensor_type() {
+  static const nb::handle kType =
+      nb::object(nb::module_::import_("metalhead.turboquant").attr("TQTensor")).release();
+  return kType;
 }
 
-nb::object tq_attention(nb::handle q, nb::handle k, nb::handle k_norms, nb::handle k_format, nb::handle v,
-                        nb::handle v_norms, nb::handle v_format, nb::handle scale, nb::handle causal,
+nb::object attribute(nb::handle object, PyObject* interned_name) {
+  nb::object value = nb::steal(PyObject_GetAttr(object.ptr(), interned_name));
+  if (!value.is_valid()) throw nb::python_error();
+  return value;
+}
+
+/// Codes, norms and format of a TQTensor; anything else is a dense array.
+CacheSide side_from_python(nb::handle x) {
+  static PyObject* const codes = PyUnicode_InternFromString("codes");
+  static PyObject* const norms = PyUnicode_InternFromString("norms");
+  static PyObject* const format = PyUnicode_InternFromString("format");
+  static PyObject* const checked = PyUnicode_InternFromString("_checked");
+  if (!PyObject_TypeCheck(x.ptr(), reinterpret_cast<PyTypeObject*>(tq_tensor_type().ptr()))) {
+    return {nb::borrow(x), {}, {}};
+  }
+  const nb::object held = attribute(attribute(x, format), checked);
+  return {attribute(x, codes), attribute(x, norms), nb::cast<const CheckedFormat&>(held).packed};
+}
+
+nb::object tq_attention(nb::handle q, nb::handle k, nb::handle v, nb::handle scale, nb::handle causal,
                         nb::handle window_size, nb::handle softcap, nb::handle mask, nb::handle alibi_slopes,
                         nb::handle sinks, nb::handle kv_lengths, nb::handle ring_start, nb::handle out,
                         nb::handle return_lse, nb::handle device, nb::handle rotated, nb::handle splits) {
   constexpr const char* kOp = "tq_attention";
-  return attend(kOp, q, side_from_python(kOp, k, k_norms, k_format),
-                side_from_python(kOp, v, v_norms, v_format),
+  const CacheSide key = side_from_python(k), value = side_from_python(v);
+  if (!key.format.packed() && !value.format.packed()) {
+    throw TypeError(concat(kOp, ": k or v must be a TQTensor, got ", text_of(k.type().attr("__name__")),
+                           " and ", text_of(v.type().attr("__name__")), "; use sdpa for dense arrays"));
+  }
+  return attend(kOp, q, key, value,
                 {scale, causal, window_size, softcap, mask, alibi_slopes, sinks, kv_lengths, ring_start, out,
                  return_lse, device, splits},
                 0, bool_argument(kOp, "rotated", rotated));
@@ -210,9 +235,8 @@ nb::object codebook(nb::handle bits_object) {
   format.bits = small_int("codebook", "bits", bits_object);
   check_format("codebook", format);
   const int64_t count = int64_t{1} << format.bits;
-  const nb::object levels = new_numpy({&count, 1}, DType::kFloat32);
   Tensor tensor;
-  describe_numpy(levels, tensor);
+  const nb::object levels = new_numpy({&count, 1}, DType::kFloat32, tensor);
   for (int64_t k = 0; k < count; ++k) {
     tensor.data_as<float>()[k] = format.bits == 8 ? static_cast<float>(k - 128) : levels_of(format.bits)[k];
   }
@@ -222,24 +246,24 @@ nb::object codebook(nb::handle bits_object) {
 }  // namespace
 
 void bind_turboquant(nb::module_& module) {
-  module.def("check_format", &check_format_of, nb::arg("op"), nb::arg("format"));
-  module.def("tq_encode", &tq_encode,
-             nb::sig("def tq_encode(x: object, format: object, codes: object | None, norms: object | None, "
-                     "device: object | None) -> tuple[Any, Any]"),
-             nb::arg("x"), nb::arg("format"), nb::arg("codes").none(), nb::arg("norms").none(),
-             nb::arg("device").none());
+  nb::class_<CheckedFormat>(module, "CheckedFormat",
+                            "The fields of a `TQFormat` that have passed their checks.")
+      .def("__init__", &make_format, nb::arg("bits"), nb::arg("head_dim"), nb::arg("seed").none(),
+           nb::arg("norm"), nb::arg("search"), nb::arg("norm_dtype"));
+  module.def(
+      "tq_encode", &tq_encode,
+      nb::sig("def tq_encode(x: object, format: CheckedFormat, codes: object | None, norms: object | None, "
+              "device: object | None) -> tuple[Any, Any]"),
+      nb::arg("x"), nb::arg("format"), nb::arg("codes").none(), nb::arg("norms").none(),
+      nb::arg("device").none());
   module.def("tq_decode", &tq_decode, nb::arg("codes"), nb::arg("norms"), nb::arg("format"),
              nb::arg("rotated"), nb::arg("dtype"));
-  module.def("hadamard", &hadamard, nb::arg("x"), nb::arg("seed").none(), nb::arg("inverse"),
-             nb::arg("out").none(), nb::arg("device").none());
-  module.def("tq_attention", &tq_attention, nb::arg("q"), nb::arg("k"), nb::arg("k_norms").none(),
-             nb::arg("k_format").none(), nb::arg("v"), nb::arg("v_norms").none(), nb::arg("v_format").none(),
-             nb::arg("scale").none(), nb::arg("causal"), nb::arg("window_size").none(), nb::arg("softcap"),
-             nb::arg("mask").none(), nb::arg("alibi_slopes").none(), nb::arg("sinks").none(),
-             nb::arg("kv_lengths").none(), nb::arg("ring_start"), nb::arg("out").none(),
-             nb::arg("return_lse"), nb::arg("device").none(), nb::arg("rotated"), nb::arg("splits").none());
   module.def("codebook", &codebook, nb::sig("def codebook(bits: object) -> NDArray[numpy.float32]"),
              nb::arg("bits"));
+  define_native<&hadamard>("hadamard", "x", "seed", "inverse", "out", "device");
+  define_native<&tq_attention>("tq_attention", "q", "k", "v", "scale", "causal", "window_size", "softcap",
+                               "mask", "alibi_slopes", "sinks", "kv_lengths", "ring_start", "out",
+                               "return_lse", "device", "rotated", "splits");
 }
 
 }  // namespace metalhead::python

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <type_traits>
 
 #include "core/dtype.h"
@@ -76,6 +77,14 @@ struct Launch {
     static_assert(std::is_trivially_copyable_v<Params> && sizeof(Params) <= kMaxParamsBytes);
     std::memcpy(params_bytes.data(), &params, sizeof(Params));
     params_size = sizeof(Params);
+  }
+
+  /// The params, zeroed, to be filled in place.
+  template <class Params>
+  Params& zeroed_params() {
+    static_assert(std::is_trivially_copyable_v<Params> && sizeof(Params) <= kMaxParamsBytes);
+    params_size = sizeof(Params);
+    return *new (params_bytes.data()) Params{};
   }
 
   template <class Params>

@@ -1,6 +1,8 @@
 // Arithmetic on shapes and strides that notices when a product leaves 64 bits.
 #include "core/tensor.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 
 namespace metalhead {
@@ -17,9 +19,19 @@ struct AddressRange {
   uint64_t end;
 };
 
+AddressRange buffer_range(const Buffer& buffer) {
+  const uint64_t begin = reinterpret_cast<uintptr_t>(buffer.contents);
+  return {begin, begin + buffer.size};
+}
+
 AddressRange address_range(const Tensor& tensor) {
-  const uint64_t begin = reinterpret_cast<uintptr_t>(tensor.buffer.contents) + tensor.byte_offset;
+  const uint64_t begin = buffer_range(tensor.buffer).begin + tensor.byte_offset;
   return {begin, begin + tensor.span_bytes()};
+}
+
+/// True if both hold a common byte; empty ranges hold none.
+bool ranges_meet(const AddressRange& a, const AddressRange& b) {
+  return std::max(a.begin, b.begin) < std::min(a.end, b.end);
 }
 
 }  // namespace
@@ -85,10 +97,11 @@ Tensor float_vector(const Buffer& buffer, uint64_t byte_offset, int64_t count) {
 bool overlaps(const Tensor& a, const Tensor& b) {
   const bool comparable = a.buffer.contents != nullptr && b.buffer.contents != nullptr;
   if (!comparable && a.buffer.handle != b.buffer.handle) return false;
+  // Most tensors have buffers of their own: then nothing needs to be multiplied out.
+  if (!ranges_meet(buffer_range(a.buffer), buffer_range(b.buffer))) return false;
   const AddressRange first = address_range(a);
   const AddressRange second = address_range(b);
-  return first.begin < second.end && second.begin < first.end && first.begin < first.end &&
-         second.begin < second.end;
+  return ranges_meet(first, second);
 }
 
 std::string shape_text(const Tensor& tensor) {

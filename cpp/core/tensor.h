@@ -18,7 +18,8 @@ struct Buffer {
 
 constexpr int kMaxRank = 5;
 
-/// A strided view: element (i, j, ...) sits at `byte_offset + size_of(dtype) * (i * strides[0] + ...)`.
+/// A strided view: element (i, j, ...) sits at `byte_offset + size_of(dtype) * (i * strides[0] + ...)`,
+/// inside the buffer.
 struct Tensor {
   Buffer buffer;
   uint64_t byte_offset = 0;

@@ -49,59 +49,68 @@ void copy_mask_strides(const Tensor& mask, metalhead_long (&strides)[4]) {
   }
 }
 
-AttentionParams make_params(const AttentionArguments& a) {
-  AttentionParams p{};
+/// Keys that the rows of a sequence of this length see together.
+int64_t visible_span(const AttentionArguments& a, int64_t query_length, int64_t kv_length) {
+  return std::min<int64_t>(kv_length, query_length + window_side(a.window.left));
+}
+
+AttentionSizes sizes_of(const AttentionArguments& a) {
+  AttentionSizes s;
   const size_t b = a.query.rank == 4 ? 1 : 0;
-  p.batch = b ? static_cast<int>(a.query.shape[0]) : 1;
-  p.query_heads = static_cast<int>(a.query.shape[b]);
-  p.kv_heads = static_cast<int>(a.key.shape[b]);
-  p.query_length = static_cast<int>(a.query.shape[b + 1]);
-  p.kv_capacity = static_cast<int>(a.key.shape[b + 1]);
+  s.batch = b ? a.query.shape[0] : 1;
+  s.query_heads = a.query.shape[b];
+  s.kv_heads = a.key.shape[b];
+  s.query_length = a.query.shape[b + 1];
+  s.head_dim = a.query.shape[b + 2];
+  s.value_dim = a.value_format.packed() ? a.value_format.dim : a.value.shape[b + 2];
+  s.packed = a.key_format.packed() || a.value_format.packed();
+  if (!a.kv_lengths.defined()) {
+    s.longest_span = visible_span(a, s.query_length, a.key.shape[b + 1]);
+    s.total_span = s.longest_span * s.batch;
+    return s;
+  }
+  for (int64_t i = 0; i < s.batch; ++i) {
+    const int64_t span = visible_span(a, s.query_length, a.kv_lengths.data_as<int32_t>()[i]);
+    s.longest_span = std::max(s.longest_span, span);
+    s.total_span += span;
+  }
+  return s;
+}
+
+uint64_t cost_of(const AttentionSizes& s) {
+  return static_cast<uint64_t>(s.total_span) * static_cast<uint64_t>(s.query_heads) *
+         static_cast<uint64_t>(s.query_length) * static_cast<uint64_t>(s.head_dim + s.value_dim);
+}
+
+/// `p` comes zeroed.
+void fill_params(AttentionParams& p, const AttentionArguments& a, const AttentionSizes& s,
+                 const AttentionPlan& plan) {
+  p.batch = static_cast<int>(s.batch);
+  p.query_heads = static_cast<int>(s.query_heads);
+  p.kv_heads = static_cast<int>(s.kv_heads);
+  p.query_length = static_cast<int>(s.query_length);
+  p.kv_capacity = static_cast<int>(a.key.shape[a.query.rank == 4 ? 2 : 1]);
   p.kv_length = p.kv_capacity;
   p.ring_start = static_cast<int>(a.ring_start);
-  p.head_dim = static_cast<int>(a.query.shape[b + 2]);
-  p.value_dim = a.value_format.packed() ? a.value_format.dim : static_cast<int>(a.value.shape[b + 2]);
+  p.head_dim = static_cast<int>(s.head_dim);
+  p.value_dim = static_cast<int>(s.value_dim);
   p.window_left = window_side(a.window.left);
   p.window_right = a.causal ? 0 : window_side(a.window.right);
   p.scale = static_cast<float>(a.scale.value_or(1.0 / std::sqrt(static_cast<double>(p.head_dim))));
   p.softcap = static_cast<float>(a.softcap);
+  p.splits = plan.splits;
+  p.keys_per_split = plan.keys_per_split;
+  p.rows_per_group = plan.rows_per_group;
   copy_strides(a.query, p.query_strides);
   copy_strides(a.key, p.key_strides);
   copy_strides(a.value, p.value_strides);
   copy_strides(a.out, p.out_strides);
   copy_mask_strides(a.mask, p.mask_strides);
+  if (!s.packed) return;
   copy_norm_strides(a.key_norms, p.key_norm_strides);
   copy_norm_strides(a.value_norms, p.value_norm_strides);
   std::copy(a.key_format.signs.begin(), a.key_format.signs.end(), p.key_signs);
   std::copy(a.value_format.signs.begin(), a.value_format.signs.end(), p.value_signs);
-  return p;
-}
-
-/// Keys that the rows of a sequence of this length see together.
-int64_t visible_span(const AttentionParams& p, int64_t kv_length) {
-  return std::min<int64_t>(kv_length, int64_t{p.query_length} + p.window_left);
-}
-
-AttentionSizes sizes_of(const AttentionArguments& a, const AttentionParams& p) {
-  AttentionSizes s;
-  s.batch = p.batch;
-  s.query_heads = p.query_heads;
-  s.kv_heads = p.kv_heads;
-  s.query_length = p.query_length;
-  s.head_dim = p.head_dim;
-  s.value_dim = p.value_dim;
-  s.packed = a.key_format.packed() || a.value_format.packed();
-  for (int64_t i = 0; i < p.batch; ++i) {
-    const int64_t length = a.kv_lengths.defined() ? a.kv_lengths.data_as<int32_t>()[i] : p.kv_length;
-    const int64_t span = visible_span(p, length);
-    s.longest_span = std::max(s.longest_span, span);
-    s.total_span += span;
-    if (!a.kv_lengths.defined()) {
-      s.total_span = span * p.batch;
-      break;
-    }
-  }
-  return s;
 }
 
 uint32_t mask_kind(const Tensor& mask) {
@@ -118,10 +127,10 @@ uint32_t mask_kind(const Tensor& mask) {
   }
 }
 
-void set_constants(Launch& launch, const AttentionArguments& a, const AttentionParams& p) {
+void set_constants(Launch& launch, const AttentionArguments& a, const AttentionSizes& sizes) {
   FunctionConstants& c = launch.constants;
-  c.set_uint(kConstantHeadDim, static_cast<uint32_t>(p.head_dim));
-  c.set_uint(kConstantValueDim, static_cast<uint32_t>(p.value_dim));
+  c.set_uint(kConstantHeadDim, static_cast<uint32_t>(sizes.head_dim));
+  c.set_uint(kConstantValueDim, static_cast<uint32_t>(sizes.value_dim));
   c.set_uint(kConstantMaskKind, mask_kind(a.mask));
   c.set_bool(kConstantHasSoftcap, a.softcap > 0);
   c.set_bool(kConstantHasAlibi, a.alibi_slopes.defined());
@@ -188,13 +197,14 @@ class HostInput {
   ScratchBuffer copy_;
 };
 
-Launch base_launch(const AttentionArguments& a, const AttentionPlan& plan, const AttentionParams& p) {
-  Launch launch;
+void fill_launch(Launch& launch, const AttentionArguments& a, const AttentionSizes& sizes,
+                 const AttentionPlan& plan) {
   launch.add_dtype(a.query.dtype);
   launch.add_dtype(a.key.dtype);
   launch.add_dtype(a.value.dtype);
   launch.add_dtype(a.out.dtype);
-  set_constants(launch, a, p);
+  set_constants(launch, a, sizes);
+  if (sizes.packed) set_packed_constants(launch, a);
   if (plan.row_blocks > 0) set_gpu_constants(launch, a, plan);
   launch.bind(kSlotQuery, a.query, Access::kRead);
   launch.bind(kSlotKey, a.key, Access::kRead);
@@ -205,7 +215,9 @@ Launch base_launch(const AttentionArguments& a, const AttentionPlan& plan, const
   bind_if(launch, kSlotValueNorms, a.value_norms);
   launch.threads = plan.threads;
   launch.threadgroup_bytes = plan.threadgroup_bytes;
-  return launch;
+  launch.cost = cost_of(sizes);
+  launch.grid.y = static_cast<uint32_t>(sizes.kv_heads);
+  launch.grid.z = static_cast<uint32_t>(sizes.batch);
 }
 
 void bind_result(Launch& launch, const AttentionArguments& a) {
@@ -255,39 +267,24 @@ void run_split(Device& device, const AttentionArguments& a, const AttentionParam
 
 }  // namespace
 
-uint64_t attention_cost(const AttentionArguments& a) {
-  const AttentionParams p = make_params(a);
-  const uint64_t span = static_cast<uint64_t>(sizes_of(a, p).total_span);
-  const uint64_t rows = static_cast<uint64_t>(p.query_heads) * static_cast<uint64_t>(p.query_length);
-  return span * rows * static_cast<uint64_t>(p.head_dim + p.value_dim);
-}
+uint64_t attention_cost(const AttentionArguments& a) { return cost_of(sizes_of(a)); }
 
 void run_attention(Device& device, const AttentionArguments& a) {
-  AttentionParams p = make_params(a);
-  if (p.query_length == 0) return;
-  const AttentionSizes sizes = sizes_of(a, p);
+  const AttentionSizes sizes = sizes_of(a);
+  if (sizes.query_length == 0) return;
   const AttentionPlan plan = plan_attention(device.limits(), sizes, a.splits);
-  p.splits = plan.splits;
-  p.keys_per_split = plan.keys_per_split;
-  p.rows_per_group = plan.rows_per_group;
-
   const HostInput kv_lengths(device, a.kv_lengths);
   const HostInput ring_starts(device, a.ring_starts);
-  Launch launch = base_launch(a, plan, p);
+  Launch launch;
+  AttentionParams& p = launch.zeroed_params<AttentionParams>();
+  fill_params(p, a, sizes, plan);
+  fill_launch(launch, a, sizes, plan);
   bind_if(launch, kSlotKvLengths, kv_lengths.tensor());
   bind_if(launch, kSlotRingStarts, ring_starts.tensor());
-  if (sizes.packed) set_packed_constants(launch, a);
-  launch.set_params(p);
-  const uint64_t rows = static_cast<uint64_t>(p.query_heads) * static_cast<uint64_t>(p.query_length);
-  launch.cost =
-      static_cast<uint64_t>(sizes.total_span) * rows * static_cast<uint64_t>(p.head_dim + p.value_dim);
-  launch.grid.y = static_cast<uint32_t>(p.kv_heads);
-  launch.grid.z = static_cast<uint32_t>(p.batch);
   if (!plan.split_keys) {
-    const uint64_t group_rows = rows / static_cast<uint64_t>(p.kv_heads);
-    const uint64_t tile = static_cast<uint64_t>(p.rows_per_group);
+    const int64_t group_rows = sizes.query_heads * sizes.query_length / sizes.kv_heads;
     launch.kernel = sizes.packed ? kPackedSdpa : kSdpa;
-    launch.grid.x = static_cast<uint32_t>((group_rows + tile - 1) / tile);
+    launch.grid.x = static_cast<uint32_t>((group_rows + plan.rows_per_group - 1) / plan.rows_per_group);
     bind_result(launch, a);
     device.launch(launch);
     return;

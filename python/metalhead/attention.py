@@ -1,15 +1,16 @@
-"""Attention on dense arrays: the public functions, which fill defaults and call the native core."""
+"""Attention on dense arrays: the declarations of what the native core runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from . import _core
+from ._core import native
 
 __all__ = ["flash_attn_vec", "merge_attention", "sdpa", "sdpa_sliding"]
 
 
+@native
 def sdpa(
     q: Any,
     k: Any,
@@ -86,12 +87,9 @@ def sdpa(
     >>> mh.sdpa(q, kv, kv).shape
     (1, 4, 3, 64)
     """
-    return _core.sdpa(
-        q, k, v, scale, causal, window_size, softcap, mask, alibi_slopes, sinks, kv_lengths, ring_start, out,
-        return_lse, device,
-    )  # fmt: skip
 
 
+@native
 def sdpa_sliding(
     q: Any,
     k: Any,
@@ -119,11 +117,9 @@ def sdpa_sliding(
     >>> mh.sdpa_sliding(x, x, x, window_size=0)[0, :, 0].tolist()
     [0.0, 1.0, 2.0, 3.0]
     """
-    return _core.sdpa_sliding(
-        q, k, v, window_size, scale, softcap, sinks, kv_lengths, ring_start, out, return_lse, device
-    )
 
 
+@native
 def flash_attn_vec(
     q: Any,
     k: Any,
@@ -166,12 +162,9 @@ def flash_attn_vec(
     >>> out.shape, lse.shape
     ((1, 8, 1, 64), (1, 8, 1))
     """
-    return _core.flash_attn_vec(
-        q, k, v, scale, causal, window_size, softcap, mask, alibi_slopes, sinks, kv_lengths, ring_start, out,
-        return_lse, device, splits,
-    )  # fmt: skip
 
 
+@native
 def merge_attention(
     outs: Iterable[Any], lses: Iterable[Any], *, out: Any = None, return_lse: bool = False
 ) -> Any:
@@ -210,4 +203,3 @@ def merge_attention(
     >>> bool(np.allclose(joined, mh.sdpa(q, k, v), atol=1e-6))
     True
     """
-    return _core.merge_attention(outs, lses, out, return_lse)

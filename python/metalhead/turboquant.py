@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import functools
+from typing import Any, ClassVar
 
 import numpy as np
 
 from . import _core
+from ._core import native
 
 __all__ = ["TQFormat", "TQTensor", "codebook", "hadamard", "tq_attention", "tq_decode", "tq_encode"]
 
 FORMAT_VERSION = 1
+_DTYPES = {name: np.dtype(name) for name in ("uint8", "float16", "float32")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,17 +60,18 @@ class TQFormat:
     search: int = 1
     norm_dtype: str = "float16"
     version: int = dataclasses.field(default=FORMAT_VERSION, kw_only=True)
+    _checked: ClassVar[_core.CheckedFormat]  # no field: set on instances, the core's form of the fields
 
     def __post_init__(self) -> None:
         if self.version != FORMAT_VERSION:
             raise ValueError(f"TQFormat: version must be {FORMAT_VERSION}, got {self.version!r}")
         object.__setattr__(self, "norm_dtype", np.dtype(_core.numpy_dtype(self.norm_dtype)).name)
-        _core.check_format("TQFormat", self._fields())
+        object.__setattr__(self, "_checked", _core.CheckedFormat(*self._fields()))
 
     @property
     def bytes_per_vector(self) -> int:
         """Bytes that one packed vector takes, its norm included."""
-        return self.code_bytes + np.dtype(self.norm_dtype).itemsize
+        return self.code_bytes + _DTYPES[self.norm_dtype].itemsize
 
     @property
     def code_bytes(self) -> int:
@@ -76,6 +80,9 @@ class TQFormat:
 
     def _fields(self) -> tuple[Any, ...]:
         return (self.bits, self.head_dim, self.seed, self.norm, self.search, self.norm_dtype)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(TQFormat, *self._fields(), version=self.version), ()
 
 
 class TQTensor:
@@ -203,13 +210,13 @@ def tq_encode(x: Any, format: TQFormat, *, out: TQTensor | None = None, device: 
     if not isinstance(format, TQFormat):
         raise TypeError(f"tq_encode: format must be a TQFormat, got {type(format).__name__}")
     if out is None:
-        codes, norms = _core.tq_encode(x, format._fields(), None, None, device)
+        codes, norms = _core.tq_encode(x, format._checked, None, None, device)
         return TQTensor(codes, norms, format)
     if not isinstance(out, TQTensor):
         raise TypeError(f"tq_encode: out must be a TQTensor, got {type(out).__name__}")
     if out.format != format:
         raise ValueError(f"tq_encode: out must have the format {format}, got {out.format}")
-    _core.tq_encode(x, format._fields(), out.codes, out.norms, device)
+    _core.tq_encode(x, format._checked, out.codes, out.norms, device)
     return out
 
 
@@ -243,9 +250,10 @@ def tq_decode(x: TQTensor, *, rotated: bool = False, dtype: Any = "float32") -> 
     """
     if not isinstance(x, TQTensor):
         raise TypeError(f"tq_decode: x must be a TQTensor, got {type(x).__name__}")
-    return _core.tq_decode(x.codes, x.norms, x.format._fields(), rotated, dtype)
+    return _core.tq_decode(x.codes, x.norms, x.format._checked, rotated, dtype)
 
 
+@native
 def hadamard(
     x: Any, *, seed: int | None = 0, inverse: bool = False, out: Any = None, device: Any = None
 ) -> Any:
@@ -280,7 +288,6 @@ def hadamard(
     >>> bool(np.allclose(mh.hadamard(y, inverse=True), x, atol=1e-4))
     True
     """
-    return _core.hadamard(x, seed, inverse, out, device)
 
 
 def codebook(bits: int) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -310,6 +317,7 @@ def codebook(bits: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     return levels
 
 
+@native
 def tq_attention(
     q: Any,
     k: Any,
@@ -362,27 +370,13 @@ def tq_attention(
     >>> bool(np.allclose(mh.tq_attention(q, k, v), exact, atol=1e-5))
     True
     """
-    if not isinstance(k, TQTensor) and not isinstance(v, TQTensor):
-        raise TypeError(
-            f"tq_attention: k or v must be a TQTensor, got {type(k).__name__} and {type(v).__name__}; "
-            "use sdpa for dense arrays"
-        )
-    k_codes, k_norms, k_format = _side(k)
-    v_codes, v_norms, v_format = _side(v)
-    return _core.tq_attention(
-        q, k_codes, k_norms, k_format, v_codes, v_norms, v_format, scale, causal, window_size, softcap, mask,
-        alibi_slopes, sinks, kv_lengths, ring_start, out, return_lse, device, rotated, splits,
-    )  # fmt: skip
-
-
-def _side(x: Any) -> tuple[Any, Any, Any]:
-    """Codes, norms and format fields of a packed side; the array alone of a dense one."""
-    return (x.codes, x.norms, x.format._fields()) if isinstance(x, TQTensor) else (x, None, None)
 
 
 def _check_array(name: str, array: Any, dtype: str) -> None:
     found = getattr(array, "dtype", None)
     if found is None or not hasattr(array, "shape"):
         raise TypeError(f"TQTensor: {name} must be an array, got {type(array).__name__}")
-    if str(found).rpartition(".")[2] != dtype:
+    # By dtype where that can be: NumPy takes microseconds to name one.
+    is_numpy = isinstance(found, np.dtype)
+    if found != _DTYPES[dtype] if is_numpy else str(found).rpartition(".")[2] != dtype:
         raise TypeError(f"TQTensor: {name} must have dtype {dtype}, got {found}")

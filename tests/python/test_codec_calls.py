@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -34,6 +37,16 @@ def test_hadamard(device, dim):
         out = np.empty((3, 3, dim), np.float16)
         assert mh.hadamard(x, seed=seed, inverse=inverse, out=out, device=device) is out
         np.testing.assert_allclose(out, y, atol=2e-3 * np.abs(y).max())
+
+
+def test_formats_survive_pickling_and_copies():
+    form = mh.TQFormat(3, 64, None, "plain", 5, "float32")
+    packed = mh.tq_encode(gaussian(4, 64), form)
+    for again in (pickle.loads(pickle.dumps(form)), copy.deepcopy(form), dataclasses.replace(form)):
+        assert again == form
+        assert hash(again) == hash(form)
+        assert np.array_equal(mh.tq_encode(gaussian(4, 64), again).codes, packed.codes)
+    assert dataclasses.asdict(form)["search"] == 5
 
 
 # Inputs and outputs of every shape
