@@ -31,7 +31,7 @@ class Budget(NamedTuple):
 
 
 NATIVE = Budget(examples=60, max_length=300, keep_every=1)
-SIMULATED = Budget(examples=5, max_length=40, keep_every=13)
+SIMULATED = Budget(examples=20, max_length=130, keep_every=3)
 
 
 class Dims(NamedTuple):
