@@ -108,6 +108,18 @@ def test_rule_bit_for_bit(device, budget, dim, bits):
         assert np.array_equal(packed.norms, norms), f"{form}: rows {np.nonzero(packed.norms != norms)[0]}"
 
 
+@pytest.mark.parametrize("search", [1, 5, 17])
+@pytest.mark.parametrize("bits", BITS)
+def test_the_float64_reference_chooses_the_same_codes(device, bits, search):
+    """Up to ties between scales that rounding decides: a vector in a hundred at most."""
+    x = gaussian(200, 64, 8)
+    form = mh.TQFormat(bits, 64, search=search, norm_dtype="float32")
+    packed, expected = mh.tq_encode(x, form, device=device), reference_codec.tq_encode(x, form)
+    same = (packed.codes == expected.codes).all(axis=1)
+    assert same.mean() >= 0.99, f"{form}: {np.nonzero(~same)[0]} differ"
+    np.testing.assert_allclose(packed.norms[same], expected.norms[same], rtol=2e-6)
+
+
 def instruction_sets():
     return mh.Device("cpu").info()["instruction_sets"].split(", ")
 

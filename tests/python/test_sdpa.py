@@ -74,6 +74,15 @@ def test_value_dim_differs(device, head_dim, value_dim):
     check(mh.sdpa, q, k, v, device=device)
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize(("head_dim", "query_length", "kv_length"), [(512, 100, 300), (576, 64, 1000)])
+def test_long_products_stay_exact(device, head_dim, query_length, kv_length):
+    """Scores of high magnitude: products summed in one run of head_dim terms break the accuracy rule."""
+    dims = Dims(1, 4, 1, query_length, kv_length, head_dim, head_dim)
+    for seed in range(4):
+        check(mh.sdpa, *make_qkv(dims, seed=seed), scale=0.3, device=device, context=f"seed {seed}")
+
+
 @pytest.mark.parametrize("kv_dtype", ["float16", "bfloat16"])
 def test_narrower_cache(device, kv_dtype):
     q, k, v = make_qkv(Dims(query_heads=4, query_length=1, kv_length=80), "float32", kv_dtype)

@@ -33,38 +33,46 @@ struct ProductKind {
   static constexpr bool kAccumulate = kAdd;
 };
 
+/// Terms of one running sum. Longer products are joined from such sums: the error of a sum grows with its
+/// length.
+constexpr int64_t kSumTerms = 64;
+
 /// One register tile.
 template <class Kind, int kRows, int kVectors>
 inline __attribute__((noinline)) void gemm_tile(const float* a, const float* b, int64_t depth, float* c,
                                                 int64_t c_stride, const float* factors) {
-  F32 sums[kRows][kVectors];
-  METALHEAD_UNROLL
-  for (int i = 0; i < kRows; ++i) {
-    METALHEAD_UNROLL
-    for (int j = 0; j < kVectors; ++j) {
-      sums[i][j] = Kind::kAccumulate ? load(c + i * c_stride + j * kLanes) * splat(factors[i]) : zero();
-    }
-  }
-  for (int64_t k = 0; k < depth; ++k) {
-    __builtin_prefetch(b + kRowsAhead * kPanelWidth);
-    __builtin_prefetch(b + kRowsAhead * kPanelWidth + kLanes);
-    F32 row[kVectors];
-    METALHEAD_UNROLL
-    for (int j = 0; j < kVectors; ++j) row[j] = load(b + j * kLanes);
+  for (int64_t begin = 0; begin < depth; begin += kSumTerms) {
+    F32 sums[kRows][kVectors];
     METALHEAD_UNROLL
     for (int i = 0; i < kRows; ++i) {
-      const F32 value = splat(a[i * Kind::kRowStride]);
       METALHEAD_UNROLL
-      for (int j = 0; j < kVectors; ++j) sums[i][j] = fma(value, row[j], sums[i][j]);
+      for (int j = 0; j < kVectors; ++j) sums[i][j] = zero();
     }
-    a += Kind::kStepStride;
-    b += kPanelWidth;
-  }
-  METALHEAD_UNROLL
-  for (int i = 0; i < kRows; ++i) {
+    const int64_t terms = depth - begin < kSumTerms ? depth - begin : kSumTerms;
+    for (int64_t k = 0; k < terms; ++k) {
+      __builtin_prefetch(b + kRowsAhead * kPanelWidth);
+      __builtin_prefetch(b + kRowsAhead * kPanelWidth + kLanes);
+      F32 row[kVectors];
+      METALHEAD_UNROLL
+      for (int j = 0; j < kVectors; ++j) row[j] = load(b + j * kLanes);
+      METALHEAD_UNROLL
+      for (int i = 0; i < kRows; ++i) {
+        const F32 value = splat(a[i * Kind::kRowStride]);
+        METALHEAD_UNROLL
+        for (int j = 0; j < kVectors; ++j) sums[i][j] = fma(value, row[j], sums[i][j]);
+      }
+      a += Kind::kStepStride;
+      b += kPanelWidth;
+    }
     METALHEAD_UNROLL
-    for (int j = 0; j < kVectors; ++j) {
-      store(c + i * c_stride + j * kLanes, Kind::kAccumulate ? sums[i][j] : sums[i][j] * splat(factors[0]));
+    for (int i = 0; i < kRows; ++i) {
+      const F32 old_factor = splat(begin == 0 && Kind::kAccumulate ? factors[i] : 1.0f);
+      METALHEAD_UNROLL
+      for (int j = 0; j < kVectors; ++j) {
+        float* to = c + i * c_stride + j * kLanes;
+        const F32 sum = Kind::kAccumulate ? sums[i][j] : sums[i][j] * splat(factors[0]);
+        store(to, begin == 0 && !Kind::kAccumulate ? sum : fma(load(to), old_factor, sum));
+      }
     }
   }
 }
