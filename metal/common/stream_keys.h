@@ -120,9 +120,8 @@ struct SumRests {
 template <int ROW_BLOCKS, typename Values>
 METAL_FUNC void multiply_values(thread RowState<ROW_BLOCKS>& state, thread SumRests<Values>& rests,
                                 thread const StepScores& weights, thread const float (&shrink)[ROW_BLOCKS],
-                                thread const Values& values,
-                                thread const Team& team, thread const Sequence& sequence, int first,
-                                int end) {
+                                thread const Values& values, thread const Team& team,
+                                thread const Sequence& sequence, int first, int end) {
   const int tiles = METALHEAD_SCORE_MATRICES / ROW_BLOCKS, blocks = METALHEAD_MATRICES / ROW_BLOCKS;
   const int pairs = Values::kCount / 2, runs = blocks / pairs;
   int rows[tiles];
@@ -191,7 +190,8 @@ METAL_FUNC void exchange_scores(thread StepScores& scores, thread const Team& te
   }
 }
 
-/// Turns raw scores into weights under the rows' new maxima; what was summed up before is to shrink by `shrink`.
+/// Turns raw scores into weights under the rows' new maxima; what was summed up before is to shrink by
+/// `shrink`.
 template <int ROW_BLOCKS, typename Keys>
 METAL_FUNC void weigh(thread RowState<ROW_BLOCKS>& state, thread StepScores& scores,
                       thread float (&shrink)[ROW_BLOCKS], thread const ScoreModifiers& modifiers,
