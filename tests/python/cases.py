@@ -32,6 +32,7 @@ class Budget(NamedTuple):
 
 NATIVE = Budget(examples=60, max_length=300, keep_every=1)
 SIMULATED = Budget(examples=30, max_length=300, keep_every=2)
+SMALL = Budget(examples=8, max_length=60, keep_every=7)
 
 
 class Dims(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import metalhead as mh
-from cases import NATIVE, SIMULATED, Budget
+from cases import NATIVE, SIMULATED, SMALL, Budget
 
 settings.register_profile(
     "ci", derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a run choose its devices and ask for more than usual."""
     parser.addoption("--device", action="append", help="run on this device only (may be repeated)")
     parser.addoption("--run-heavy", action="store_true", help="run heavy tests on simulated devices too")
+    parser.addoption("--small", action="store_true", help="give devices little work, as sanitizers need it")
     parser.addoption("--run-slow", action="store_true", help="run tests that take minutes or gigabytes")
 
 
@@ -38,7 +39,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave slow tests out unless asked for, and heavy ones where the device is simulated."""
+    """Leave slow tests out unless asked for, and heavy ones where work is to be small."""
 
     def wanted(item: pytest.Item) -> bool:
         if item.get_closest_marker("slow") and not config.getoption("--run-slow"):
@@ -46,15 +47,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not item.get_closest_marker("heavy") or config.getoption("--run-heavy"):
             return True
         device = item.callspec.params.get("device") if hasattr(item, "callspec") else None
-        return device is None or not is_simulated(device)
+        return not config.getoption("--small") and (device is None or not is_simulated(device))
 
     config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
     items[:] = [item for item in items if wanted(item)]
 
 
 @pytest.fixture(scope="session")
-def budget(device: str) -> Budget:
+def budget(device: str, request: pytest.FixtureRequest) -> Budget:
     """How much work to give the device."""
+    if request.config.getoption("--small"):
+        return SMALL
     return SIMULATED if is_simulated(device) else NATIVE
 
 

@@ -38,6 +38,7 @@ def tokens() -> np.ndarray[Any, Any]:
         return stored["short.tokens"][:2]
 
 
+@pytest.mark.heavy
 def test_short_texts_score_as_stored(model: Any) -> None:
     from quality import exact_bits, load_texts
 
@@ -59,6 +60,7 @@ def test_longer_texts_score_as_stored(model: Any, name: str) -> None:
     np.testing.assert_allclose(logits, text.last_logits, atol=2e-2)
 
 
+@pytest.mark.heavy
 def test_prefill_in_blocks_equals_whole(model: Any, tokens: np.ndarray[Any, Any]) -> None:
     from tinylm import Prefill
 
@@ -69,7 +71,7 @@ def test_prefill_in_blocks_equals_whole(model: Any, tokens: np.ndarray[Any, Any]
     np.testing.assert_allclose(np.concatenate(logits, axis=1), whole, atol=1e-3)
 
 
-@pytest.mark.parametrize("rows", [1, 7, 16, 100])
+@pytest.mark.parametrize("rows", [1, 7, 16, pytest.param(100, marks=pytest.mark.heavy)])
 def test_decoding_through_caches_equals_prefill(model: Any, tokens: np.ndarray[Any, Any], rows: int) -> None:
     from tinylm import Prefill
 
@@ -118,6 +120,7 @@ def test_generation_needs_a_prompt(model: Any) -> None:
         next(generate(model, b"", 1, model.new_caches(8)))
 
 
+@pytest.mark.heavy
 def test_packed_caches_cost_little_and_2_bits_more(model: Any) -> None:
     from quality import KINDS, load_texts, measure
 
@@ -131,6 +134,7 @@ def test_packed_caches_cost_little_and_2_bits_more(model: Any) -> None:
     assert 2e-2 < means["tq2"] - means["float32"] < 0.5
 
 
+@pytest.mark.heavy
 def test_measured_float32_cache_equals_no_cache(model: Any) -> None:
     from quality import KINDS, exact_bits, load_texts, measure
 
@@ -151,6 +155,7 @@ def demo(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.heavy
 def test_demo_generates_checks_and_compares() -> None:
     done = demo("--quick", "--bytes", "12", "--prompt", "import os\n", "--kinds", "tq4")
     assert done.returncode == 0, done.stderr
@@ -183,6 +188,7 @@ def test_demo_says_what_is_wrong(arguments: list[str], text: str) -> None:
     assert text in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.heavy
 def test_demo_fails_when_a_text_does_not_agree(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     import demo as program
     import quality
