@@ -50,12 +50,15 @@ Device& metal_device() {
 }
 #endif
 
-/// Every device of this build, the preferred one first.
+/// Every device of this build, the preferred one first; nobody prefers a simulated GPU.
 constexpr DeviceRow kDevices[] = {
-#ifdef METALHEAD_WITH_METAL
+#if defined(METALHEAD_WITH_METAL) && !defined(METALHEAD_SIMULATED_METAL)
     {"metal", metal_device_available, metal_device},
 #endif
     {"cpu", [] { return true; }, plain_cpu_device},
+#ifdef METALHEAD_SIMULATED_METAL
+    {"metal", metal_device_available, metal_device},
+#endif
 };
 
 }  // namespace

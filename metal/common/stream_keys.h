@@ -99,32 +99,72 @@ METAL_FUNC void multiply_keys(thread RowState<ROW_BLOCKS>& state, thread StepSco
   }
 }
 
-/// Adds weights times values of the same keys to the output columns of the team column.
+/// sum = sum * shrink + part, where `rest` carries what the additions so far have rounded up; an infinite sum
+/// has none.
+METAL_FUNC void add_compensated(thread float& sum, thread float& rest, float shrink, float part) {
+  const float before = sum * shrink, term = part - rest * shrink;
+  sum = before + term;
+  rest = isfinite(sum) ? (sum - before) - term : 0.0f;
+}
+
+/// What the sums of float values have rounded up. Narrower types round their results by far more.
+template <typename Values>
+struct SumRests {
+  static constant constexpr bool kUsed = sizeof(typename Values::Element) == 4 && !Values::kHasNorms;
+  static constant constexpr int kCount = kUsed ? METALHEAD_MATRICES : 1;
+  simdgroup_float8x8 matrices[kCount];
+};
+
+/// Adds weights times values of the same keys to the output columns of the team column, after what was summed
+/// up before shrinks. A step is summed up by itself first: few roundings follow each other in a long row.
 template <int ROW_BLOCKS, typename Values>
-METAL_FUNC void multiply_values(thread RowState<ROW_BLOCKS>& state, thread const StepScores& weights,
+METAL_FUNC void multiply_values(thread RowState<ROW_BLOCKS>& state, thread SumRests<Values>& rests,
+                                thread const StepScores& weights, thread const float (&shrink)[ROW_BLOCKS],
                                 thread const Values& values, thread const Team& team,
                                 thread const Sequence& sequence, int first, int end) {
   const int tiles = METALHEAD_SCORE_MATRICES / ROW_BLOCKS, blocks = METALHEAD_MATRICES / ROW_BLOCKS;
-  const int runs = 2 * blocks / Values::kCount;
+  const int pairs = Values::kCount / 2, runs = blocks / pairs;
+  int rows[tiles];
   METALHEAD_UNROLL for (int tile = 0; tile < tiles; ++tile) {
-    const int key = first + 8 * tile + matrix_row(team.lane);
-    const int row = physical_row(sequence, key);
-    METALHEAD_UNROLL for (int run = 0; run < runs; ++run) {
-      if (run * 4 * values.count() >= team.value_width) continue;
-      const int dim =
-          team.column * team.value_width + (4 * run + matrix_column(team.lane) / 2) * values.count();
+    rows[tile] = physical_row(sequence, first + 8 * tile + matrix_row(team.lane));
+  }
+  METALHEAD_UNROLL for (int run = 0; run < runs; ++run) {
+    if (run * 4 * values.count() >= team.value_width) continue;
+    const int dim =
+        team.column * team.value_width + (4 * run + matrix_column(team.lane) / 2) * values.count();
+    simdgroup_float8x8 parts[ROW_BLOCKS * pairs];
+    METALHEAD_UNROLL for (int i = 0; i < ROW_BLOCKS * pairs; ++i) {
+      parts[i] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
+    }
+    METALHEAD_UNROLL for (int tile = 0; tile < tiles; ++tile) {
       typename Values::Run a;
-      values.load(a, row, dim, key < end);
-      METALHEAD_UNROLL for (int t = 0; t < Values::kCount / 2; ++t) {
+      values.load(a, rows[tile], dim, first + 8 * tile + matrix_row(team.lane) < end);
+      METALHEAD_UNROLL for (int t = 0; t < pairs; ++t) {
         if (2 * t >= values.count()) continue;
         const vec<typename Values::Element, 2> x = values.pair(a, t);
         simdgroup_matrix<typename Values::Element, 8, 8> value;
         value.thread_elements()[0] = x[0];
         value.thread_elements()[1] = x[1];
         METALHEAD_UNROLL for (int b8 = 0; b8 < ROW_BLOCKS; ++b8) {
-          thread simdgroup_float8x8& sum = state.sums[b8 * blocks + run * (Values::kCount / 2) + t];
-          simdgroup_multiply_accumulate(sum, weights.tiles[b8 * tiles + tile], value, sum);
+          thread simdgroup_float8x8& part = parts[b8 * pairs + t];
+          simdgroup_multiply_accumulate(part, weights.tiles[b8 * tiles + tile], value, part);
         }
+      }
+    }
+    METALHEAD_UNROLL for (int i = 0; i < ROW_BLOCKS * pairs; ++i) {
+      const int at = i / pairs * blocks + run * pairs + i % pairs;
+      thread auto& sum = state.sums[at].thread_elements();
+      thread auto& rest = rests.matrices[SumRests<Values>::kUsed ? at : 0].thread_elements();
+      METALHEAD_UNROLL for (int e = 0; e < 2; ++e) {
+        const float part = parts[i].thread_elements()[e];
+        float joined = sum[e], rounded = rest[e];
+        if (SumRests<Values>::kUsed) {
+          add_compensated(joined, rounded, shrink[i / pairs], part);
+        } else {
+          joined = fma(joined, shrink[i / pairs], part);
+        }
+        sum[e] = joined;
+        rest[e] = rounded;
       }
     }
   }
@@ -150,13 +190,14 @@ METAL_FUNC void exchange_scores(thread StepScores& scores, thread const Team& te
   }
 }
 
-/// Turns raw scores into weights under the rows' new maxima; what was summed up before shrinks accordingly.
+/// Turns raw scores into weights under the rows' new maxima; what was summed up before is to shrink by
+/// `shrink`.
 template <int ROW_BLOCKS, typename Keys>
 METAL_FUNC void weigh(thread RowState<ROW_BLOCKS>& state, thread StepScores& scores,
-                      thread const ScoreModifiers& modifiers, constant AttentionParams& params,
-                      thread const Keys& keys, thread const Team& team, thread const Sequence& sequence,
-                      int first, int end) {
-  const int tiles = METALHEAD_SCORE_MATRICES / ROW_BLOCKS, blocks = METALHEAD_MATRICES / ROW_BLOCKS;
+                      thread float (&shrink)[ROW_BLOCKS], thread const ScoreModifiers& modifiers,
+                      constant AttentionParams& params, thread const Keys& keys, thread const Team& team,
+                      thread const Sequence& sequence, int first, int end) {
+  const int tiles = METALHEAD_SCORE_MATRICES / ROW_BLOCKS;
   float factors[2 * METALHEAD_SCORE_MATRICES];  // the scale, and the norms of packed keys
   METALHEAD_UNROLL for (int i = 0; i < 2 * tiles; ++i) {
     const int key = first + 8 * (i / 2) + matrix_column(team.lane) + i % 2;
@@ -174,20 +215,16 @@ METAL_FUNC void weigh(thread RowState<ROW_BLOCKS>& state, thread StepScores& sco
       top = max(top, score);
     }
     top = row_max(top);
-    const float shrink = weight_of(stats.maximum, top);
+    shrink[b8] = weight_of(stats.maximum, top);
     stats.maximum = top;
-    stats.sum *= shrink;
+    float sum = 0.0f;
     METALHEAD_UNROLL for (int i = 0; i < 2 * tiles; ++i) {
       thread auto& elements = scores.tiles[b8 * tiles + i / 2].thread_elements();
       const float weight = weight_of(elements[i % 2], top);
       elements[i % 2] = weight;
-      stats.sum += weight;
+      sum += weight;
     }
-    METALHEAD_UNROLL for (int i = 0; i < blocks; ++i) {
-      thread auto& elements = state.sums[b8 * blocks + i].thread_elements();
-      elements[0] *= shrink;
-      elements[1] *= shrink;
-    }
+    stats.sum = fma(stats.sum, shrink[b8], sum);
   }
 }
 
@@ -215,6 +252,10 @@ METAL_FUNC void stream_keys(thread RowState<ROW_BLOCKS>& state, thread const Sco
                             thread const Sequence& sequence, KeyRange range, int key_groups, int steps,
                             threadgroup float* scratch) {
   const int step_keys = 8 * METALHEAD_SCORE_MATRICES / ROW_BLOCKS;
+  SumRests<Values> rests;
+  METALHEAD_UNROLL for (int i = 0; i < SumRests<Values>::kCount; ++i) {
+    rests.matrices[i] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
+  }
   for (int step = 0; step < steps; ++step) {
     const int first = range.begin + (step * key_groups + team.key_group) * step_keys;
     const bool has_keys = first < range.end;
@@ -222,8 +263,9 @@ METAL_FUNC void stream_keys(thread RowState<ROW_BLOCKS>& state, thread const Sco
     if (has_keys) multiply_keys(state, scores, keys, team, sequence, first, range.end);
     if (team.columns > 1) exchange_scores(scores, team, scratch);
     if (!has_keys) continue;
-    weigh(state, scores, modifiers, params, keys, team, sequence, first, range.end);
+    float shrink[ROW_BLOCKS];
+    weigh(state, scores, shrink, modifiers, params, keys, team, sequence, first, range.end);
     if (Values::kHasNorms) apply_value_norms<ROW_BLOCKS>(scores, values, team, sequence, first, range.end);
-    multiply_values(state, scores, values, team, sequence, first, range.end);
+    multiply_values(state, rests, scores, shrink, values, team, sequence, first, range.end);
   }
 }

@@ -19,7 +19,7 @@ WITHOUT_MEANING = ("out", "splits")
 
 
 class Budget(NamedTuple):
-    """How much work a device is given: a simulated one is about a thousand times slower than a native one."""
+    """How much work a device is given: a simulated one is hundreds of times slower than a native one."""
 
     examples: int
     max_length: int
@@ -31,7 +31,7 @@ class Budget(NamedTuple):
 
 
 NATIVE = Budget(examples=60, max_length=300, keep_every=1)
-SIMULATED = Budget(examples=5, max_length=40, keep_every=13)
+SIMULATED = Budget(examples=30, max_length=300, keep_every=2)
 SMALL = Budget(examples=8, max_length=60, keep_every=7)
 
 

@@ -86,3 +86,26 @@ def test_memory_mapped_files(device, tmp_path):
     k.tofile(tmp_path / "k")
     mapped = np.memmap(tmp_path / "k", np.float32, mode="r", shape=k.shape)
     assert np.array_equal(mh.sdpa(q, mapped, v, device=device), mh.sdpa(q, k, v, device=device))
+
+
+def in_pages(x: Any, offset: int) -> Any:
+    """The same values `offset` bytes past the start of a 16 KiB page."""
+    raw = np.zeros(x.nbytes + 2 * 16384, np.uint8)
+    start = -raw.ctypes.data % 16384 + offset
+    placed = raw[start : start + x.nbytes].view(x.dtype).reshape(x.shape)
+    placed[...] = x
+    return placed
+
+
+def test_whole_pages_are_not_copied(device):
+    """Keys and values in whole pages of host memory take no buffer of a GPU's pool; others take one each."""
+    q, k, v = make_qkv(Dims(query_heads=4, kv_length=128, head_dim=64, value_dim=64))
+    assert k.nbytes % 16384 == 0
+    taken = []
+    for offset in (0, 64):
+        keys, values = in_pages(k, offset), in_pages(v, offset)
+        before = mh.Device(device).pool_stats()
+        check(mh.sdpa, q, keys, values, device=device)
+        after = mh.Device(device).pool_stats()
+        taken.append(sum(after[name] - before[name] for name in ("allocations", "reuses")))
+    assert taken[1] - taken[0] == (0 if device == "cpu" else 2)

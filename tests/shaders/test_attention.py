@@ -98,6 +98,35 @@ def test_wide_heads(head_dim: int, value_dim: int, dtype: str) -> None:
         check(*make_qkv(dims, dtype, seed=number), tuning=tuning, splits=splits, seed=number)
 
 
+@pytest.mark.parametrize(
+    "head_dim,value_dim,tuning",
+    [(256, 256, Tuning(2, 1, 2)), (512, 512, Tuning(1, 1, 4)), (576, 512, Tuning(1, 1, 4))],
+)
+def test_long_products_stay_exact(head_dim: int, value_dim: int, tuning: Tuning) -> None:
+    """Scores of high magnitude: products summed in one run of head_dim terms break the accuracy rule."""
+    for seed in (0, 1):
+        dims = Dims(4, 1, 40, 300, head_dim, value_dim)
+        check(*make_qkv(dims, seed=seed), tuning=tuning, splits=None, seed=seed, scale=0.3)
+
+
+@pytest.mark.parametrize(
+    "tuning,splits", [(Tuning(2, 1, 2), None), (Tuning(1, 1, 4), None), (Tuning(4, 1, 1), 1)]
+)
+def test_long_sums_stay_exact(tuning: Tuning, splits: int | None) -> None:
+    """Thousands of equal weights: values summed in one run of kv_length terms break the accuracy rule."""
+    q, k, v = make_qkv(Dims(1, 1, 17, 6000, 64, 64))
+    check(0.05 * q, k, v + 3, tuning=tuning, splits=splits, seed=1)
+
+
+def test_infinite_values_stay_infinite() -> None:
+    """The remainders of float32 sums must not turn infinity into NaN."""
+    q, k, v = make_qkv(Dims(2, 1, 17, 90, 64, 64))
+    v[0, 0, 3, 5] = np.inf
+    result = attend(q, k, v, tuning=Tuning(2, 1, 2), splits=None, causal=False)
+    assert np.isposinf(result.out[..., 5]).all()
+    assert np.isfinite(np.delete(result.out, 5, axis=3)).all()
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("splits", [1, 3, None])
 def test_features(name: str, splits: int | None) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tools.metal import expand
 from tools.metal.check_shaders import check
 from tools.metal.toolchain import ROOT
 
@@ -79,3 +82,18 @@ def test_command_line_status_and_text() -> None:
     missing = run_cli("nowhere")
     assert missing.returncode == 2
     assert "no shader here" in missing.stderr
+
+
+def test_threads_that_preprocess_at_once_share_the_headers() -> None:
+    """A folder of its own for each thread would vanish while the others still read it."""
+    expand._made_headers.cache_clear()
+    start = threading.Barrier(8)
+
+    def folder(_: int) -> str:
+        start.wait()
+        return expand.marker_headers()
+
+    with ThreadPoolExecutor(8) as pool:
+        folders = set(pool.map(folder, range(8)))
+    assert len(folders) == 1
+    assert (Path(folders.pop()) / "metal_stdlib").is_file()

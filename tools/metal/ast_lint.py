@@ -112,6 +112,11 @@ class AstLint:
         before = re.split(r"[(,;{}<>]", self.source[max(0, begin - 24) : begin])[-1]
         return re.search(r"\bthread\b", before + self.source[begin:name_at]) is not None
 
+    @staticmethod
+    def _is_indirect(plain: str) -> bool:
+        """Whether the type is a pointer or reference; a product in an array's length does not make it one."""
+        return re.search(r"[*&]", re.sub(r"\[[^]]*\]", "", plain)) is not None
+
     def _check_variable(
         self, node: Node, kind: str, spelled: str, plain: str, begin: int | None, name_at: int | None
     ) -> None:
@@ -119,7 +124,7 @@ class AstLint:
         spaced = ADDRESS_SPACE.search(f"{spelled} {plain}") is not None
         if "(*)(" in spelled or "(*)(" in plain:
             self._say(f"function pointer '{name}'")
-        elif ("*" in plain or "&" in plain) and not spaced and not self._spells_thread(begin, name_at):
+        elif self._is_indirect(plain) and not spaced and not self._spells_thread(begin, name_at):
             declared = self.source[begin:name_at] if begin is not None else ""
             if not re.search(r"\bauto\b", declared) or re.search(r"[*&]", declared):
                 self._say(f"pointer or reference '{name}' without an address space ({spelled})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,9 +15,18 @@ from .toolchain import METAL_DEFINES, ROOT, SHADERS, SHIM, display_path, find_to
 INCLUDE_MARK = "#pragma metalhead_include"
 
 
-@functools.cache
-def marker_headers() -> tempfile.TemporaryDirectory[str]:
+_making_headers = threading.Lock()
+
+
+def marker_headers() -> str:
     """Return a folder with one header for each of the shim's, that says only that it was included."""
+    # The cache alone would let two threads make a folder each, and one of them vanish with its object.
+    with _making_headers:
+        return _made_headers().name
+
+
+@functools.cache
+def _made_headers() -> tempfile.TemporaryDirectory[str]:
     folder = tempfile.TemporaryDirectory(prefix="metalhead-headers-")
     for header in SHIM.iterdir():
         if header.name.startswith("metal_"):
@@ -36,7 +46,7 @@ def expand(
     folders = [*include_dirs, SHADERS]
     command: list[str | Path] = [
         find_tool("clang++"), "-E", "-x", "c++", f"-std={standard}", "-nostdinc", "-nostdinc++",
-        "-isystem", marker_headers().name, *METAL_DEFINES,
+        "-isystem", marker_headers(), *METAL_DEFINES,
         *(f"-I{os.path.relpath(folder, ROOT)}" for folder in folders), *(f"-D{define}" for define in defines),
         display_path(path),
     ]  # fmt: skip

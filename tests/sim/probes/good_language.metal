@@ -52,10 +52,12 @@ template <typename T, int HEAD_DIM>
   threadgroup float tile[kTile][kTile + 1];
   threadgroup half codes[HEAD_DIM], extra[4];
   float values[4] = {0, 1, 2, 3};
+  float parts[2 * (HEAD_DIM / 64)];
+  parts[0] = 1.0f;
   scale(values, params.scale);
   tile[lane & 7][simdgroup & 7] = values[lane & 3] + level(levels, uchar(lane));
   codes[lane] = half(values[0]);
-  extra[lane & 3] = 1.0h;
+  extra[lane & 3] = half(parts[0]);
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
   Row<float, 4> row = {{1, 2, 3, 4}};
   row.add(tile[0][0]);

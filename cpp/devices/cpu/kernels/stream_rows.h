@@ -21,9 +21,9 @@ constexpr int kStreamSums = kVectorRegisters == 32 ? 16 : 8;
 // bfloat16 widens most cheaply as the values at even and at odd places. Query rows and sums that meet it keep
 // that order in every whole pair of vectors: first the even places, then the odd ones.
 template <class T>
-constexpr bool kSplitsPairs = false;
+inline constexpr bool kSplitsPairs = false;
 template <>
-constexpr bool kSplitsPairs<BFloat16> = true;
+inline constexpr bool kSplitsPairs<BFloat16> = true;
 
 /// Vector `half` (0 or 1) of the 2 * kLanes values at p, in the order that belongs to the type.
 template <class T>
