@@ -4,10 +4,17 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=${1:-.venv/bin}
 
-"$bin/python" -m pip install -q --disable-pip-version-check "ruff>=0.6" "mypy>=1.11" clang-format==19.1.7
+"$bin/python" -m pip install -q --disable-pip-version-check "ruff>=0.6" "mypy>=1.11" clang-format==19.1.7 clang-tidy==19.1.0.1
 
 echo "== clang-format"
 git ls-files '*.h' '*.cpp' '*.mm' | xargs "$bin/clang-format" --dry-run -Werror
+echo "== clang-tidy"
+mkdir -p build
+PATH="$(cd "$bin" && pwd):$PATH" cmake -S . -B build/tidy -G Ninja -DPython_EXECUTABLE="$(cd "$bin" && pwd)/python" >build/tidy.log 2>&1 \
+  || { cat build/tidy.log; exit 1; }
+git ls-files 'cpp/core/*.cpp' 'cpp/ops/*.cpp' 'cpp/devices/*.cpp' 'cpp/bindings/*.cpp' | grep -v /kernels/ \
+  | xargs -P 2 -n 5 "$bin/clang-tidy" -p build/tidy --quiet --extra-arg=-Wno-unknown-warning-option >build/tidy.log 2>/dev/null \
+  || { cat build/tidy.log; exit 1; }
 echo "== ruff"
 "$bin/ruff" check .
 "$bin/ruff" format --check .
