@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
-ALLOWED = Path(__file__).with_name("allowed_symbols.txt")
+HERE = Path(__file__).parent
+ALLOWED = HERE / "allowed_symbols.txt"
+STUB_LISTS = {"symbols": "", "weak-symbols": "", "thread-local-symbols": "", "objc-classes": "_OBJC_CLASS_$_"}
 
 
 def allowed_patterns() -> list[re.Pattern[str]]:
     """Return the patterns of allowed_symbols.txt, comments and empty lines left out."""
     lines = (line.split("#")[0].strip() for line in ALLOWED.read_text().splitlines())
     return [re.compile(line) for line in lines if line]
+
+
+def exported_symbols(stub: str) -> set[str]:
+    """Return the symbols that the text of a linker stub (.tbd, version 4) lists."""
+    names = set()
+    for key, prefix in STUB_LISTS.items():
+        for block in re.findall(rf"^\s*{key}:\s*\[(.*?)\]", stub, re.DOTALL | re.MULTILINE):
+            names.update(prefix + name.strip().strip("'\"") for name in block.split(",") if name.strip())
+    return names
+
+
+def provided_symbols() -> set[str]:
+    """Return what our own stubs list of Apple's frameworks, and zig's stub of the C library."""
+    package = importlib.util.find_spec("ziglang")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("ziglang is not installed: its stub lists the symbols of macOS's C library")
+    libraries = Path(package.origin).parent / "lib" / "libc" / "darwin" / "libSystem.tbd"
+    stubs = [*(HERE / "sdk").rglob("*.tbd"), libraries]
+    return set().union(*(exported_symbols(stub.read_text()) for stub in stubs))
+
+
+def unknown_symbols(undefined: Iterable[str]) -> list[str]:
+    """Return those that neither macOS nor the interpreter is known to provide."""
+    patterns, provided = allowed_patterns(), provided_symbols()
+    return sorted(
+        symbol
+        for symbol in undefined
+        if symbol not in provided and not any(pattern.fullmatch(symbol) for pattern in patterns)
+    )
 
 
 def run_tool(name: str, *arguments: str) -> str:
@@ -37,12 +70,10 @@ def extension_problems(extension: Path) -> list[str]:
         problems.append("the extension does not load the Metal framework")
     if "arm64" not in run_tool("llvm-objdump", "--macho", "--private-header", str(extension)).lower():
         problems.append("the extension is not for arm64")
-    patterns = allowed_patterns()
     undefined = run_tool("llvm-nm", "--undefined-only", "--just-symbol-name", str(extension)).split()
     problems += [
-        f"undefined symbol {symbol} is not in {ALLOWED.name}"
-        for symbol in sorted(undefined)
-        if not any(pattern.fullmatch(symbol) for pattern in patterns)
+        f"undefined symbol {symbol}: neither a stub nor {ALLOWED.name} lists it"
+        for symbol in unknown_symbols(undefined)
     ]
     if (
         "_PyInit__core"
