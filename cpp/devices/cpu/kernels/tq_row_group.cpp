@@ -19,8 +19,13 @@ void apply_norms(const RowGroup& group, const PackedSide& side, float factor, co
   }
 }
 
+/// Bytes of a stored row of keys or values.
+int64_t row_bytes(const PackedSide& side, DType dtype, int64_t dim) {
+  return side.bits != 0 ? dim * side.bits / 8 : dim * element_bytes(dtype);
+}
+
 template <int kBits, int kParts>
-void score_keys(const RowGroup& group, const StoredRows& keys, int dim) {
+void score_keys(const RowGroup& group, const StoredRows& keys, const StoredRows& ahead, int dim) {
   if (group.rows > kMaxRowsInRegisters) {
     RowGroup part = group;
     for_each_expanded_tile<kBits, kParts>(keys, dim, group.tile, [&](const StoredRows& tile, int first) {
@@ -30,14 +35,19 @@ void score_keys(const RowGroup& group, const StoredRows& keys, int dim) {
     return;
   }
   const PackedQuery query{group.query, group.query_stride, dim, group.score_factor};
+  const int64_t ahead_bytes =
+      row_bytes(group.view->packed_value, group.view->value_dtype, group.view->params->value_dim);
   const int rows = tile_rows(group.rows);
-  if (rows == 4) dot_packed_rows<kBits, kParts, 4>(query, keys, group.scores, group.block_keys);
-  if (rows == 2) dot_packed_rows<kBits, kParts, 2>(query, keys, group.scores, group.block_keys);
-  if (rows == 1) dot_packed_rows<kBits, kParts, 1>(query, keys, group.scores, group.block_keys);
+  if (rows == 4)
+    dot_packed_rows<kBits, kParts, 4>(query, keys, group.scores, group.block_keys, ahead, ahead_bytes);
+  if (rows == 2)
+    dot_packed_rows<kBits, kParts, 2>(query, keys, group.scores, group.block_keys, ahead, ahead_bytes);
+  if (rows == 1)
+    dot_packed_rows<kBits, kParts, 1>(query, keys, group.scores, group.block_keys, ahead, ahead_bytes);
 }
 
 template <int kBits, int kParts>
-void add_values(const RowGroup& group, const StoredRows& values, int dim) {
+void add_values(const RowGroup& group, const StoredRows& values, const StoredRows& ahead, int dim) {
   if (group.rows > kMaxRowsInRegisters) {
     RowGroup part = group;
     for_each_expanded_tile<kBits, kParts>(values, dim, group.tile, [&](const StoredRows& tile, int first) {
@@ -47,39 +57,44 @@ void add_values(const RowGroup& group, const StoredRows& values, int dim) {
     return;
   }
   const PackedSums sums{group.sums, group.sums_stride, dim};
+  const int64_t ahead_bytes =
+      row_bytes(group.view->packed_key, group.view->key_dtype, group.view->params->head_dim);
   const int rows = tile_rows(group.rows);
-  if (rows == 4) add_packed_rows<kBits, kParts, 4>(group.scores, group.block_keys, values, sums);
-  if (rows == 2) add_packed_rows<kBits, kParts, 2>(group.scores, group.block_keys, values, sums);
-  if (rows == 1) add_packed_rows<kBits, kParts, 1>(group.scores, group.block_keys, values, sums);
+  if (rows == 4)
+    add_packed_rows<kBits, kParts, 4>(group.scores, group.block_keys, values, sums, ahead, ahead_bytes);
+  if (rows == 2)
+    add_packed_rows<kBits, kParts, 2>(group.scores, group.block_keys, values, sums, ahead, ahead_bytes);
+  if (rows == 1)
+    add_packed_rows<kBits, kParts, 1>(group.scores, group.block_keys, values, sums, ahead, ahead_bytes);
 }
 
 template <int kBits>
-void score_packed_block(const RowGroup& group, const StoredRows& keys, const StoredRows& /*ahead*/) {
+void score_packed_block(const RowGroup& group, const StoredRows& keys, const StoredRows& ahead) {
   const int dim = group.view->params->head_dim;
   switch (codes_per_lane(dim)) {
     case 2:
-      score_keys<kBits, possible_parts(2)>(group, keys, dim);
+      score_keys<kBits, possible_parts(2)>(group, keys, ahead, dim);
       break;
     case 4:
-      score_keys<kBits, possible_parts(4)>(group, keys, dim);
+      score_keys<kBits, possible_parts(4)>(group, keys, ahead, dim);
       break;
     default:
-      score_keys<kBits, possible_parts(8)>(group, keys, dim);
+      score_keys<kBits, possible_parts(8)>(group, keys, ahead, dim);
   }
   apply_norms(group, group.view->packed_key, 1.0f, keys);
 }
 
 template <int kBits>
-void add_packed_block(const RowGroup& group, const StoredRows& values, const StoredRows& /*ahead*/) {
+void add_packed_block(const RowGroup& group, const StoredRows& values, const StoredRows& ahead) {
   const int dim = group.view->params->value_dim;
   apply_norms(group, group.view->packed_value, rotation_factor(dim), values);
   switch (codes_per_lane(dim)) {
     case 2:
-      return add_values<kBits, possible_parts(2)>(group, values, dim);
+      return add_values<kBits, possible_parts(2)>(group, values, ahead, dim);
     case 4:
-      return add_values<kBits, possible_parts(4)>(group, values, dim);
+      return add_values<kBits, possible_parts(4)>(group, values, ahead, dim);
     default:
-      return add_values<kBits, possible_parts(8)>(group, values, dim);
+      return add_values<kBits, possible_parts(8)>(group, values, ahead, dim);
   }
 }
 

@@ -29,6 +29,14 @@ struct PackedSums {
 /// Keys whose codes are held in registers together.
 constexpr int kPackedKeys = 4;
 
+/// Fetches the codes of rows [first, first + kPackedKeys) of rows that will be wanted soon, if rows of
+/// `bytes` follow each other closely: rows of other tokens in between are not wanted.
+METALHEAD_INLINE void fetch_codes(const StoredRows& ahead, int first, int64_t bytes) {
+  if (ahead.stride != bytes) return;
+  const int64_t end = smaller(first + kPackedKeys, ahead.count) * bytes;
+  for (int64_t at = first * bytes; at < end; at += 64) prefetch(ahead.data + at);
+}
+
 /// sums[r * kSumStride + j] = lane sums of query row r times the levels of key j, for kKeys keys.
 template <int kBits, int kParts, int kRows, int kKeys, int kSumStride>
 METALHEAD_INLINE void dot_packed_keys(const LevelTable<kBits>& table, const PackedQuery& query,
@@ -61,14 +69,16 @@ METALHEAD_INLINE void dot_packed_keys(const LevelTable<kBits>& table, const Pack
 }
 
 /// scores[r * score_stride + j] = factor * (query row r . levels of key j); writes up to the next multiple of
-/// kStreamSums keys.
+/// kStreamSums keys. Fetches `ahead`, rows of `ahead_bytes`, while it goes.
 template <int kBits, int kParts, int kRows>
 inline __attribute__((noinline)) void dot_packed_rows(const PackedQuery& query, const StoredRows& keys,
-                                                      float* scores, int64_t score_stride) {
+                                                      float* scores, int64_t score_stride,
+                                                      const StoredRows& ahead, int64_t ahead_bytes) {
   constexpr int kTileKeys = kStreamSums / kRows;
   constexpr int kKeys = kTileKeys < kPackedKeys ? kTileKeys : kPackedKeys;
   const LevelTable<kBits> table;
   for (int first = 0; first < keys.count; first += kTileKeys) {
+    for (int j = 0; j < kTileKeys; j += kPackedKeys) fetch_codes(ahead, first + j, ahead_bytes);
     F32 sums[kStreamSums];
     METALHEAD_UNROLL
     for (int j = 0; j < kTileKeys; j += kKeys) {
@@ -98,7 +108,8 @@ inline __attribute__((noinline)) void dot_packed_rows(const PackedQuery& query, 
 /// Columns [first + kSkip * kLanes, + kVectors * kLanes) of one block of fields, over all values.
 template <int kBits, int kParts, int kRows, int kVectors, int kSkip>
 METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_stride,
-                                         const StoredRows& values, const PackedSums& sums, int first) {
+                                         const StoredRows& values, const PackedSums& sums, int first,
+                                         const StoredRows& ahead, int64_t ahead_bytes) {
   const LevelTable<kBits> table;
   F32 acc[kRows][kVectors];
   float* to = sums.rows + first + kSkip * kLanes;
@@ -106,6 +117,7 @@ METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_st
   for (int i = 0; i < kRows * kVectors; ++i) acc[i / kVectors][i % kVectors] = zero();
   const char* at = values.data;
   for (int j = 0; j < values.count; ++j, at += values.stride) {
+    if (j % kPackedKeys == 0) fetch_codes(ahead, j, ahead_bytes);
     CodeFields<kBits, kParts> fields;
     fields.load(reinterpret_cast<const uint8_t*>(at), sums.dim, first);
     fields.template skip<kSkip>();
@@ -127,14 +139,18 @@ METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_st
   }
 }
 
-/// Adds the weighted levels of the values to kRows rows of sums.
+/// Adds the weighted levels of the values to kRows rows of sums. Fetches `ahead`, rows of `ahead_bytes`.
 template <int kBits, int kParts, int kRows>
 inline __attribute__((noinline)) void add_packed_rows(const float* weights, int64_t weight_stride,
-                                                      const StoredRows& values, const PackedSums& sums) {
+                                                      const StoredRows& values, const PackedSums& sums,
+                                                      const StoredRows& ahead, int64_t ahead_bytes) {
   constexpr int kFit = kStreamSums / kRows < 8 ? kStreamSums / kRows : 8;
   constexpr int kVectors = kFit < kParts ? kFit : kParts;
   const auto add = [&]<int kSkip>(int first) __attribute__((always_inline)) {
-    add_packed_columns<kBits, kParts, kRows, kVectors, kSkip>(weights, weight_stride, values, sums, first);
+    // The first pass over the values fetches what comes next.
+    const StoredRows fetched = kSkip == 0 && first == 0 ? ahead : StoredRows{};
+    add_packed_columns<kBits, kParts, kRows, kVectors, kSkip>(weights, weight_stride, values, sums, first,
+                                                              fetched, ahead_bytes);
   };
   for (int first = 0; first < sums.dim; first += kParts * kLanes) {
     add.template operator()<0>(first);
