@@ -54,7 +54,7 @@ void for_each_vector_block(std::span<const VectorTensor> tensors,
   VectorBlock block;
   const int loops = axes.count > 3 ? axes.count - 3 : 0;  // at most one: tensors have kMaxRank axes
   for (int i = loops; i < axes.count; ++i) {
-    const size_t from = static_cast<size_t>(i), to = static_cast<size_t>(3 - axes.count + i);
+    const size_t from = static_cast<size_t>(i), to = from + 3 - static_cast<size_t>(axes.count);
     block.sizes[to] = axes.sizes[from];
     for (size_t t = 0; t < tensors.size(); ++t) block.strides[t][to] = axes.strides[t][from];
   }
