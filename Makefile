@@ -24,7 +24,7 @@ $(BIN)/python:
 $(VENV)/.requirements: pyproject.toml | $(BIN)/python
 	@echo "== installing build and test requirements"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check "scikit-build-core>=0.10" "nanobind>=2.4" "numpy>=2.0" \
-	  "ml_dtypes>=0.4" cmake ninja "pytest>=8" "hypothesis>=6.100" "safetensors>=0.4"
+	  "ml_dtypes>=0.4" cmake ninja "pytest>=8" "pytest-xdist>=3.5" "hypothesis>=6.100" "safetensors>=0.4"
 	@touch $@
 
 install: $(VENV)/.requirements

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes <build folder>/site, where Python finds the package with that build's extension; put it into PYTHONPATH.
 set -euo pipefail
-root=$(cd "$(dirname "$0")/../.." && pwd)
+root=$(cd "$(dirname "$0")/.." && pwd)
 folder=$1
 cmake --install "$folder" --prefix "$folder/site" >"$folder/install.log" || { cat "$folder/install.log"; exit 1; }
 for path in "$root"/python/metalhead/*; do
