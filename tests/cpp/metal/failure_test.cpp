@@ -53,12 +53,8 @@ TEST_F(FailureTest, kernel_missing) {
 TEST_F(FailureTest, constants_missing_or_refused) {
   const Tensor a = make_vector(device(), 64), out = make_vector(device(), 64);
   fill(a, 0, 0);
-  Launch launch = add_launch(a, a, out);
-  launch.kernel = "repeated";
-  launch.dtype_count = 0;
-  launch.buffers = {};
-  launch.bind(0, a, Access::kRead);
-  launch.bind(1, out, Access::kWrite);
+  Launch launch = repeated_launch(a, out, 1);
+  launch.constants = {};
   device().launch(launch);
   EXPECT_NE(error_text<DeviceError>([&] { device().wait(); }).find("kHasBias"), std::string::npos);
   sim::inject_fault(Fault::kFunction, "Failed to build function constants");

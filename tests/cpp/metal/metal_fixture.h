@@ -66,6 +66,21 @@ inline Launch add_launch(const Tensor& a, const Tensor& b, const Tensor& out, fl
   return launch;
 }
 
+/// out[i] = repeat * a[i] (+ bias[i]): a kernel whose constants must be given.
+inline Launch repeated_launch(const Tensor& a, const Tensor& out, uint32_t repeat,
+                              const Tensor* bias = nullptr) {
+  Launch launch = add_launch(a, a, out);
+  launch.kernel = "repeated";
+  launch.dtype_count = 0;
+  launch.buffers = {};
+  launch.bind(0, a, Access::kRead);
+  launch.bind(1, out, Access::kWrite);
+  if (bias != nullptr) launch.bind(2, *bias, Access::kRead);
+  launch.constants.set_uint(kConstantHeadDim, repeat);
+  launch.constants.set_bool(kConstantHasSoftcap, bias != nullptr);
+  return launch;
+}
+
 /// Objects that live as long as the process.
 inline bool is_permanent(const std::string& class_name) { return class_name == "SimDevice"; }
 

@@ -28,19 +28,6 @@ class TemporaryFolder {
   std::string path_;
 };
 
-Launch repeated_launch(const Tensor& a, const Tensor& out, uint32_t repeat, const Tensor* bias) {
-  Launch launch = add_launch(a, a, out);
-  launch.kernel = "repeated";
-  launch.dtype_count = 0;
-  launch.buffers = {};
-  launch.bind(0, a, Access::kRead);
-  launch.bind(1, out, Access::kWrite);
-  if (bias != nullptr) launch.bind(2, *bias, Access::kRead);
-  launch.constants.set_uint(kConstantHeadDim, repeat);
-  launch.constants.set_bool(kConstantHasSoftcap, bias != nullptr);
-  return launch;
-}
-
 TEST_F(PipelineTest, function_constants_specialise) {
   const Tensor a = make_vector(device(), 64), out = make_vector(device(), 64),
                bias = make_vector(device(), 64);

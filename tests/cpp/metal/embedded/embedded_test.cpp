@@ -52,15 +52,7 @@ TEST_F(EmbeddedTest, kernels_are_compiled_at_first_use) {
 TEST_F(EmbeddedTest, every_source_is_asked) {
   const Tensor a = make_vector(device(), 64), out = make_vector(device(), 64);
   fill(a, 1, 1);
-  Launch launch = add_launch(a, a, out);
-  launch.kernel = "repeated";
-  launch.dtype_count = 0;
-  launch.buffers = {};
-  launch.bind(0, a, Access::kRead);
-  launch.bind(1, out, Access::kWrite);
-  launch.constants.set_uint(kConstantHeadDim, 3);
-  launch.constants.set_bool(kConstantHasSoftcap, false);
-  device().launch(launch);
+  device().launch(repeated_launch(a, out, 3));
   device().wait();
   EXPECT_EQ(out.data_as<float>()[5], 18.0f);
   for (const Tensor& tensor : {a, out}) device().release(tensor.buffer);
