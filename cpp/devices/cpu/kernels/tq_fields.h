@@ -10,6 +10,7 @@
 #include "devices/cpu/kernels/gemm_tile.h"
 #include "devices/cpu/kernels/tq_levels.h"
 #include "devices/cpu/kernels/tq_planes.h"
+#include "devices/cpu/kernels/tq_row_pair.h"
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
@@ -22,12 +23,17 @@ constexpr int possible_parts(int parts) {
   return parts < least ? least : parts;
 }
 
-/// The coordinate that stands at `position` of a row expanded in the order of fields.
-METALHEAD_INLINE int field_coordinate(int bits, int dim, int position) {
-  if (bits == 8) return position;
-  const int parts = codes_per_lane(dim);
-  const int block = position / (parts * kLanes) * (parts * kLanes), within = position - block;
-  return block + within % kLanes * parts + within / kLanes;
+/// Calls `use(position, coordinate)` for every coordinate and the position at which it stands in a row that
+/// is expanded in the order of fields.
+template <class Use>
+METALHEAD_INLINE void for_each_field(int bits, int dim, const Use& use) {
+  const int parts = bits == 8 ? 1 : codes_per_lane(dim);
+  for (int block = 0; block < dim; block += parts * kLanes) {
+    for (int part = 0; part < parts; ++part) {
+      for (int lane = 0; lane < kLanes; ++lane)
+        use(block + part * kLanes + lane, block + lane * parts + part);
+    }
+  }
 }
 
 /// kLanes fields of kFieldBits neighbouring bits, the first in lane 0.
@@ -70,17 +76,20 @@ METALHEAD_INLINE I32 select_bits(int32_t mask, I32 a, I32 b) {
 #endif
 }
 
-/// Fields of kLanes * kParts neighbouring coordinates, and how far they have been peeled.
-template <int kBits, int kParts>
+/// Fields of kLanes * kParts neighbouring coordinates, and how far they have been peeled. `Rows` is a pointer
+/// to the codes of one row, or RowPair.
+template <int kBits, int kParts, class Rows = const uint8_t*>
 struct CodeFields {
   static constexpr int kHigh = plane_widths(kBits).high, kLow = plane_widths(kBits).low;
   static constexpr int kCoordinates = kLanes * kParts;
   I32 high, low;
 
-  /// Takes coordinates [first, first + kCoordinates) of a packed vector.
-  METALHEAD_INLINE void load(const uint8_t* packed, int dim, int first) {
+  /// Takes coordinates [first, first + kCoordinates) of a packed vector; of a pair of vectors half `half` of
+  /// them.
+  METALHEAD_INLINE void load(Rows packed, int dim, int first, int half = 0) {
+    first += half * kCoordinates / 2;
     high = load_fields<kHigh * kParts>(packed + first * kHigh / 8);
-    if constexpr (kLow > 0) low = load_fields<kLow * kParts>(packed + dim * kHigh / 8 + first * kLow / 8);
+    if constexpr (kLow > 0) low = load_fields<kLow * kParts>(packed + (dim * kHigh / 8 + first * kLow / 8));
   }
 
   /// Drops the first kCount codes of each lane.
@@ -100,15 +109,17 @@ struct CodeFields {
 };
 
 /// Codes of whole bytes need no peeling: one after the other is loaded, in natural order.
-template <int kParts>
-struct CodeFields<8, kParts> {
+template <int kParts, class Rows>
+struct CodeFields<8, kParts, Rows> {
   static constexpr int kCoordinates = kLanes * kParts;
-  const uint8_t* bytes;
+  Rows bytes;
 
-  METALHEAD_INLINE void load(const uint8_t* packed, int /*dim*/, int first) { bytes = packed + first; }
+  METALHEAD_INLINE void load(Rows packed, int /*dim*/, int first, int half = 0) {
+    bytes = packed + (first + half * kLanes / 2);
+  }
   template <int kCount>
   METALHEAD_INLINE void skip() {
-    bytes += kCount * kLanes;
+    bytes = bytes + kCount * kLanes;
   }
   METALHEAD_INLINE I32 code() const { return load_bytes(bytes); }
 };

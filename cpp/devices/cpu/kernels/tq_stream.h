@@ -1,23 +1,14 @@
-// Products of a few query rows with packed keys and values that are streamed from memory once; what
-// stream_rows.h is to dense rows. Coordinates are in the order of tq_fields.h.
+// Weighted sums of packed values that are streamed from memory once; what stream_rows.h is to dense rows.
+// Coordinates are in the order of tq_fields.h.
 #pragma once
 
 #include <cstdint>
 
 #include "devices/cpu/kernels/attention_view.h"
 #include "devices/cpu/kernels/row_storage.h"
-#include "devices/cpu/kernels/stream_rows.h"
-#include "devices/cpu/kernels/tq_fields.h"
+#include "devices/cpu/kernels/tq_dot.h"
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
-
-/// Query rows in the order of fields, and what their products are multiplied by.
-struct PackedQuery {
-  const float* rows;
-  int64_t stride;
-  int dim;
-  float factor;
-};
 
 /// Rows of sums in the order of fields.
 struct PackedSums {
@@ -26,84 +17,8 @@ struct PackedSums {
   int dim;
 };
 
-/// Keys whose codes are held in registers together.
-constexpr int kPackedKeys = 4;
-
-/// Fetches the codes of rows [first, first + kPackedKeys) of rows that will be wanted soon, if rows of
-/// `bytes` follow each other closely: rows of other tokens in between are not wanted.
-METALHEAD_INLINE void fetch_codes(const StoredRows& ahead, int first, int64_t bytes) {
-  if (ahead.stride != bytes) return;
-  const int64_t end = smaller(first + kPackedKeys, ahead.count) * bytes;
-  for (int64_t at = first * bytes; at < end; at += 64) prefetch(ahead.data + at);
-}
-
-/// sums[r * kSumStride + j] = lane sums of query row r times the levels of key j, for kKeys keys.
-template <int kBits, int kParts, int kRows, int kKeys, int kSumStride>
-METALHEAD_INLINE void dot_packed_keys(const LevelTable<kBits>& table, const PackedQuery& query,
-                                      const uint8_t* const* rows, F32* sums) {
-  using Fields = CodeFields<kBits, kParts>;
-  F32 acc[kRows][kKeys];
-  METALHEAD_UNROLL
-  for (int i = 0; i < kRows * kKeys; ++i) acc[i / kKeys][i % kKeys] = zero();
-  for (int d = 0; d < query.dim; d += Fields::kCoordinates) {
-    Fields fields[kKeys];
-    METALHEAD_UNROLL
-    for (int j = 0; j < kKeys; ++j) fields[j].load(rows[j], query.dim, d);
-    METALHEAD_UNROLL
-    for (int part = 0; part < kParts; ++part) {
-      F32 q[kRows];
-      METALHEAD_UNROLL
-      for (int r = 0; r < kRows; ++r) q[r] = load(query.rows + r * query.stride + d + part * kLanes);
-      METALHEAD_UNROLL
-      for (int j = 0; j < kKeys; ++j) {
-        const F32 level = table.of_low_bits(fields[j].code());
-        fields[j].template skip<1>();
-        METALHEAD_UNROLL
-        for (int r = 0; r < kRows; ++r) acc[r][j] = fma(q[r], level, acc[r][j]);
-      }
-    }
-  }
-  METALHEAD_UNROLL
-  for (int i = 0; i < kRows * kKeys; ++i)
-    sums[i / kKeys * kSumStride + i % kKeys] = acc[i / kKeys][i % kKeys];
-}
-
-/// scores[r * score_stride + j] = factor * (query row r . levels of key j); writes up to the next multiple of
-/// kStreamSums keys. Fetches `ahead`, rows of `ahead_bytes`, while it goes.
-template <int kBits, int kParts, int kRows>
-inline __attribute__((noinline)) void dot_packed_rows(const PackedQuery& query, const StoredRows& keys,
-                                                      float* scores, int64_t score_stride,
-                                                      const StoredRows& ahead, int64_t ahead_bytes) {
-  constexpr int kTileKeys = kStreamSums / kRows;
-  constexpr int kKeys = kTileKeys < kPackedKeys ? kTileKeys : kPackedKeys;
-  const LevelTable<kBits> table;
-  for (int first = 0; first < keys.count; first += kTileKeys) {
-    for (int j = 0; j < kTileKeys; j += kPackedKeys) fetch_codes(ahead, first + j, ahead_bytes);
-    F32 sums[kStreamSums];
-    METALHEAD_UNROLL
-    for (int j = 0; j < kTileKeys; j += kKeys) {
-      const uint8_t* rows[kKeys];
-      METALHEAD_UNROLL
-      for (int i = 0; i < kKeys; ++i) {
-        rows[i] = reinterpret_cast<const uint8_t*>(keys.data +
-                                                   smaller(first + j + i, keys.count - 1) * keys.stride);
-      }
-      dot_packed_keys<kBits, kParts, kRows, kKeys, kTileKeys>(table, query, rows, sums + j);
-    }
-    alignas(64) float dots[kStreamSums];
-    METALHEAD_UNROLL
-    for (int i = 0; i < kStreamSums; i += kLanes) {
-      F32 part[kLanes];
-      METALHEAD_UNROLL
-      for (int l = 0; l < kLanes; ++l) part[l] = sums[i + l];
-      store(dots + i, reduce_add_each(part) * splat(query.factor));
-    }
-    METALHEAD_UNROLL
-    for (int r = 0; r < kRows; ++r) {
-      __builtin_memcpy(scores + r * score_stride + first, dots + r * kTileKeys, kTileKeys * sizeof(float));
-    }
-  }
-}
+/// Rows that are fetched ahead together.
+constexpr int kFetchedRows = 4;
 
 /// Columns [first + kSkip * kLanes, + kVectors * kLanes) of one block of fields, over all values.
 template <int kBits, int kParts, int kRows, int kVectors, int kSkip>
@@ -117,7 +32,7 @@ METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_st
   for (int i = 0; i < kRows * kVectors; ++i) acc[i / kVectors][i % kVectors] = zero();
   const char* at = values.data;
   for (int j = 0; j < values.count; ++j, at += values.stride) {
-    if (j % kPackedKeys == 0) fetch_codes(ahead, j, ahead_bytes);
+    if (j % kFetchedRows == 0) fetch_codes(ahead, j, kFetchedRows, ahead_bytes);
     CodeFields<kBits, kParts> fields;
     fields.load(reinterpret_cast<const uint8_t*>(at), sums.dim, first);
     fields.template skip<kSkip>();
@@ -195,12 +110,12 @@ METALHEAD_INLINE void load_norms(const PackedSide& side, int64_t batch, int64_t 
 
 /// Coordinates of a rotated row into the order of fields; `row` and `from` differ.
 METALHEAD_INLINE void to_field_order(int bits, int dim, const float* from, float* row) {
-  for (int i = 0; i < dim; ++i) row[i] = from[field_coordinate(bits, dim, i)];
+  for_each_field(bits, dim, [&](int position, int coordinate) { row[position] = from[coordinate]; });
 }
 
 /// The inverse.
 METALHEAD_INLINE void from_field_order(int bits, int dim, const float* from, float* row) {
-  for (int i = 0; i < dim; ++i) row[field_coordinate(bits, dim, i)] = from[i];
+  for_each_field(bits, dim, [&](int position, int coordinate) { row[coordinate] = from[position]; });
 }
 
 }  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE

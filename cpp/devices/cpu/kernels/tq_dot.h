@@ -1,0 +1,129 @@
+// Products of a few query rows with packed keys that are streamed from memory once; what stream_rows.h is to
+// dense rows. Coordinates are in the order of tq_fields.h.
+#pragma once
+
+#include <cstdint>
+
+#include "devices/cpu/kernels/stream_rows.h"
+#include "devices/cpu/kernels/tq_fields.h"
+
+namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
+
+/// Query rows in the order of fields, and what their products are multiplied by.
+struct PackedQuery {
+  const float* rows;
+  int64_t stride;
+  int dim;
+  float factor;
+};
+
+/// Vectors of keys whose codes are held in registers together.
+constexpr int kPackedVectors = 4;
+
+/// Fetches the codes of rows [first, first + count) of rows that will be wanted soon, if rows of `bytes`
+/// follow each other closely: rows of other tokens in between are not wanted.
+METALHEAD_INLINE void fetch_codes(const StoredRows& ahead, int first, int count, int64_t bytes) {
+  if (ahead.stride != bytes) return;
+  const int64_t end = smaller(first + count, ahead.count) * bytes;
+  for (int64_t at = first * bytes; at < end; at += 64) prefetch(ahead.data + at);
+}
+
+/// The key of a tile that stands in half `half` of vector `vector`.
+constexpr int key_of(int vector, int half) {
+  return kRowsOfVector == 1 ? vector : vector / 4 * 8 + half * 4 + vector % 4;
+}
+
+/// sums[r * kSumStride + v] = sums of query row r times the levels of vector v of keys, lane by lane.
+/// `keys` are the codes of each vector's keys.
+template <int kBits, int kParts, int kRows, int kVectors, int kSumStride>
+METALHEAD_INLINE void dot_packed_vectors(const LevelTable<kBits>& table, const PackedQuery& query,
+                                         const CodeRows* keys, F32* sums) {
+  using Fields = CodeFields<kBits, kParts, CodeRows>;
+  F32 acc[kRows][kVectors];
+  METALHEAD_UNROLL
+  for (int i = 0; i < kRows * kVectors; ++i) acc[i / kVectors][i % kVectors] = zero();
+  constexpr int kHalfLanes = kLanes / kRowsOfVector;
+  for (int block = 0; block < query.dim; block += kLanes * kParts) {
+    METALHEAD_UNROLL
+    for (int half = 0; half < kRowsOfVector; ++half) {
+      Fields fields[kVectors];
+      METALHEAD_UNROLL
+      for (int v = 0; v < kVectors; ++v) fields[v].load(keys[v], query.dim, block, half);
+      METALHEAD_UNROLL
+      for (int part = 0; part < kParts; ++part) {
+        F32 q[kRows];
+        METALHEAD_UNROLL
+        for (int r = 0; r < kRows; ++r)
+          q[r] = load_shared(query.rows + r * query.stride + block + part * kLanes + half * kHalfLanes);
+        METALHEAD_UNROLL
+        for (int v = 0; v < kVectors; ++v) {
+          const F32 level = table.of_low_bits(fields[v].code());
+          fields[v].template skip<1>();
+          METALHEAD_UNROLL
+          for (int r = 0; r < kRows; ++r) acc[r][v] = fma(q[r], level, acc[r][v]);
+        }
+      }
+    }
+  }
+  METALHEAD_UNROLL
+  for (int i = 0; i < kRows * kVectors; ++i)
+    sums[i / kVectors * kSumStride + i % kVectors] = acc[i / kVectors][i % kVectors];
+}
+
+/// dots[r * (keys of the tile) + j], for the sums of a tile of kStreamSums vectors.
+METALHEAD_INLINE void store_dots(const F32 (&sums)[kStreamSums], float factor, float* dots) {
+#if defined(__AVX512F__)
+  F32 halves[2];
+  reduce_add_halves(sums, halves);
+  for (int i = 0; i < 2; ++i) store(dots + i * kLanes, halves[i] * splat(factor));
+#else
+  METALHEAD_UNROLL
+  for (int i = 0; i < kStreamSums; i += kLanes) {
+    F32 part[kLanes];
+    METALHEAD_UNROLL
+    for (int l = 0; l < kLanes; ++l) part[l] = sums[i + l];
+    store(dots + i, reduce_add_each(part) * splat(factor));
+  }
+#endif
+}
+
+/// scores[r * score_stride + j] = factor * (query row r . levels of key j); writes up to the next multiple of
+/// 16 keys. Fetches `ahead`, rows of `ahead_bytes`, while it goes.
+template <int kBits, int kParts, int kRows>
+inline __attribute__((noinline)) void dot_packed_rows(const PackedQuery& query, const StoredRows& keys,
+                                                      float* scores, int64_t score_stride,
+                                                      const StoredRows& ahead, int64_t ahead_bytes) {
+  constexpr int kTileVectors = kStreamSums / kRows, kTileKeys = kTileVectors * kRowsOfVector;
+  constexpr int kVectors = kTileVectors < kPackedVectors ? kTileVectors : kPackedVectors;
+  const LevelTable<kBits> table;
+  for (int first = 0; first < keys.count; first += kTileKeys) {
+    fetch_codes(ahead, first, kTileKeys, ahead_bytes);
+    const char* tile = keys.data + first * keys.stride;
+    const int last = keys.count - 1 - first;
+    const auto codes_of = [&](int key) __attribute__((always_inline)) {
+      return reinterpret_cast<const uint8_t*>(tile + (key < last ? key : last) * keys.stride);
+    };
+    F32 sums[kStreamSums];
+    METALHEAD_UNROLL
+    for (int v = 0; v < kTileVectors; v += kVectors) {
+      CodeRows vectors[kVectors];
+      METALHEAD_UNROLL
+      for (int i = 0; i < kVectors; ++i)
+        vectors[i] = code_rows(codes_of(key_of(v + i, 0)), codes_of(key_of(v + i, 1)));
+      dot_packed_vectors<kBits, kParts, kRows, kVectors, kTileVectors>(table, query, vectors, sums + v);
+    }
+    alignas(64) float dots[kStreamSums * kRowsOfVector];
+    store_dots(sums, query.factor, dots);
+    constexpr int kCopied = kTileKeys < 16 ? kTileKeys : 16;
+    METALHEAD_UNROLL
+    for (int j = 0; j < kTileKeys; j += kCopied) {
+      if (j > last) break;
+      METALHEAD_UNROLL
+      for (int r = 0; r < kRows; ++r)
+        __builtin_memcpy(scores + r * score_stride + first + j, dots + r * kTileKeys + j,
+                         kCopied * sizeof(float));
+    }
+  }
+}
+
+}  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE
