@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <map>
@@ -283,6 +284,27 @@ TEST(KernelTableTest, AvailableTablesAreDistinctAndSelectable) {
     }
   }
   EXPECT_EQ(&select_kernel_table(""), &tables.front());
+}
+
+TEST(KernelTableTest, BFloat16DotProductsReplaceNothingButSdpa) {
+  const std::vector<KernelTable>& tables = available_kernel_tables();
+  const auto named = [&](std::string_view name) {
+    return std::find_if(tables.begin(), tables.end(),
+                        [&](auto& table) { return table.instruction_set == name; });
+  };
+  if (named("avx512") == tables.end()) GTEST_SKIP() << "this machine has no AVX-512";
+  ASSERT_NE(named("avx512_bf16_emulated"), tables.end()) << "builds with tests have the emulation";
+  for (const char* name : {"avx512_bf16", "avx512_bf16_emulated"}) {
+    if (named(name) == tables.end()) continue;
+    ASSERT_EQ(named(name)->entries.size(), named("avx512")->entries.size());
+    for (const KernelEntry& entry : named("avx512")->entries) {
+      EXPECT_EQ(named(name)->find(entry.name) != entry.function, entry.name == "sdpa") << entry.name;
+    }
+  }
+}
+
+TEST(KernelTableTest, AnEmulatedInstructionSetIsNoBodysDefault) {
+  EXPECT_EQ(select_kernel_table("").instruction_set.find("emulated"), std::string_view::npos);
 }
 
 TEST(KernelTableTest, UnknownInstructionSetListsWhatThereIs) {

@@ -10,7 +10,7 @@ import pytest
 import metalhead as mh
 
 HERE = Path(__file__).parent
-LEVELS = ("x86-64-v2", "avx2", "avx512", "neon")
+LEVELS = ("x86-64-v2", "avx2", "avx512", "avx512_bf16", "avx512_bf16_emulated", "neon")
 AVAILABLE = mh.Device("cpu").info()["instruction_sets"].split(", ")
 
 
@@ -30,6 +30,10 @@ def run_forced(level, script):
 def test_the_levels_are_known_ones():
     assert AVAILABLE
     assert set(AVAILABLE) <= set(LEVELS)
+
+
+def test_nobody_gets_an_emulation_unasked():
+    assert "emulated" not in AVAILABLE[0]
 
 
 @pytest.mark.parametrize("level", AVAILABLE)

@@ -1,12 +1,14 @@
 # Adds the CPU device to metalhead_core; its kernels are compiled once for each instruction set.
 file(GLOB METALHEAD_CPU_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cpp)
 file(GLOB METALHEAD_CPU_KERNELS CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/kernels/*.cpp)
+file(GLOB METALHEAD_CPU_BF16_KERNELS CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/kernels/bf16/*.cpp)
 target_sources(metalhead_core PRIVATE ${METALHEAD_CPU_SOURCES})
 
-# metalhead_add_cpu_kernels(namespace name macro flags...): one object library with all kernels for one instruction set.
-function(metalhead_add_cpu_kernels namespace name macro)
+# metalhead_add_cpu_kernels(namespace name macro kernels flags...): one object library with those kernels, a list's
+# name, for one instruction set.
+function(metalhead_add_cpu_kernels namespace name macro kernels)
   set(target metalhead_cpu_${namespace})
-  add_library(${target} OBJECT ${METALHEAD_CPU_KERNELS})
+  add_library(${target} OBJECT ${${kernels}})
   target_link_libraries(${target} PRIVATE metalhead_options)
   target_compile_definitions(${target} PRIVATE METALHEAD_ISA_NAMESPACE=${namespace} METALHEAD_ISA_NAME="${name}" ${macro}=1)
   target_compile_options(${target} PRIVATE ${ARGN} -fno-math-errno -fno-trapping-math -ffp-contract=off)
@@ -20,14 +22,22 @@ set(METALHEAD_AVX512 ${METALHEAD_AVX2} -mavx512f -mavx512bw -mavx512dq -mavx512v
 set(METALHEAD_CPU_ISAS "x86-64-v2;avx2;avx512" CACHE STRING "x86: the instruction sets that kernels are compiled for")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   if("x86-64-v2" IN_LIST METALHEAD_CPU_ISAS)
-    metalhead_add_cpu_kernels(isa_x86_64_v2 x86-64-v2 ISA_X86_64_V2 -march=x86-64-v2)
+    metalhead_add_cpu_kernels(isa_x86_64_v2 x86-64-v2 ISA_X86_64_V2 METALHEAD_CPU_KERNELS -march=x86-64-v2)
   endif()
   if(avx2 IN_LIST METALHEAD_CPU_ISAS)
-    metalhead_add_cpu_kernels(isa_avx2 avx2 ISA_AVX2 ${METALHEAD_AVX2})
+    metalhead_add_cpu_kernels(isa_avx2 avx2 ISA_AVX2 METALHEAD_CPU_KERNELS ${METALHEAD_AVX2})
   endif()
   if(avx512 IN_LIST METALHEAD_CPU_ISAS)
-    metalhead_add_cpu_kernels(isa_avx512 avx512 ISA_AVX512 ${METALHEAD_AVX512} -mprefer-vector-width=512)
+    list(APPEND METALHEAD_AVX512 -mprefer-vector-width=512)
+    metalhead_add_cpu_kernels(isa_avx512 avx512 ISA_AVX512 METALHEAD_CPU_KERNELS ${METALHEAD_AVX512})
+    # These are AVX-512 but for the kernels with bfloat16 dot products.
+    metalhead_add_cpu_kernels(isa_avx512_bf16 avx512_bf16 ISA_AVX512_BF16 METALHEAD_CPU_BF16_KERNELS ${METALHEAD_AVX512}
+                              -mavx512bf16)
+    if(METALHEAD_BUILD_TESTS)  # the same kernels on any AVX-512 machine, too slow for anything but tests
+      metalhead_add_cpu_kernels(isa_avx512_bf16_emulated avx512_bf16_emulated ISA_AVX512_BF16_EMULATED
+                                METALHEAD_CPU_BF16_KERNELS ${METALHEAD_AVX512})
+    endif()
   endif()
 else()
-  metalhead_add_cpu_kernels(isa_neon neon ISA_NEON)
+  metalhead_add_cpu_kernels(isa_neon neon ISA_NEON METALHEAD_CPU_KERNELS)
 endif()

@@ -19,6 +19,13 @@ const KernelTable& kernel_table();
 namespace isa_avx512 {
 const KernelTable& kernel_table();
 }
+// Defined by kernels/bf16/sdpa_bf16.cpp.
+namespace isa_avx512_bf16 {
+void sdpa(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch);
+}
+namespace isa_avx512_bf16_emulated {
+void sdpa(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch);
+}
 namespace isa_neon {
 const KernelTable& kernel_table();
 }
@@ -47,6 +54,31 @@ bool runs_avx2() {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("avx512cd");
 }
+
+// Asked of the processor itself: not every compiler's __builtin_cpu_supports knows the name.
+[[maybe_unused]] bool runs_avx512_bf16() {
+  constexpr unsigned kAvx512Bf16 = 1u << 5;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return runs_avx512() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & kAvx512Bf16) != 0;
+}
+#endif
+
+#ifdef METALHEAD_HAVE_ISA_AVX512
+/// The AVX-512 kernels with another sdpa. Each instruction set has one, so the entries live as long as the
+/// program.
+template <KernelFunction kSdpa>
+const KernelTable& avx512_table_with(std::string_view instruction_set) {
+  static const std::vector<KernelEntry> kEntries = [] {
+    const std::span<const KernelEntry> avx512 = isa_avx512::kernel_table().entries;
+    std::vector<KernelEntry> entries(avx512.begin(), avx512.end());
+    for (KernelEntry& entry : entries) {
+      if (entry.name == "sdpa") entry.function = kSdpa;
+    }
+    return entries;
+  }();
+  static const KernelTable kTable{instruction_set, kEntries};
+  return kTable;
+}
 #endif
 
 struct Level {
@@ -54,9 +86,13 @@ struct Level {
   bool (*runs_here)();
 };
 
-/// Every instruction set of this build, the most capable one first.
+/// Every instruction set of this build, the most capable one first; an emulated one, only ever by name, last.
 const std::vector<Level>& levels() {
   static const std::vector<Level> kLevels = {
+#ifdef METALHEAD_HAVE_ISA_AVX512_BF16
+      {[]() -> const KernelTable& { return avx512_table_with<isa_avx512_bf16::sdpa>("avx512_bf16"); },
+       runs_avx512_bf16},
+#endif
 #ifdef METALHEAD_HAVE_ISA_AVX512
       {isa_avx512::kernel_table, runs_avx512},
 #endif
@@ -68,6 +104,12 @@ const std::vector<Level>& levels() {
 #endif
 #ifdef METALHEAD_HAVE_ISA_NEON
       {isa_neon::kernel_table, [] { return true; }},
+#endif
+#ifdef METALHEAD_HAVE_ISA_AVX512_BF16_EMULATED
+      {[]() -> const KernelTable& {
+         return avx512_table_with<isa_avx512_bf16_emulated::sdpa>("avx512_bf16_emulated");
+       },
+       runs_avx512},
 #endif
   };
   return kLevels;

@@ -16,7 +16,7 @@ std::string CaseOptions::text() const {
        << name_of(query_dtype) << "," << name_of(kv_dtype) << "," << name_of(out_dtype) << " softcap "
        << softcap << " mask " << mask_kind << "/" << mask_broadcast << " alibi " << alibi << " sinks "
        << sinks << " ragged " << ragged << " ring " << ring << ring_per_sequence << " token_major "
-       << token_major;
+       << token_major << " cancelling " << cancelling;
   return text.str();
 }
 
@@ -76,8 +76,10 @@ void AttentionCase::fill_keys_and_values(std::mt19937& random) {
       for (int h = 0; h < o.kv_heads; ++h) {
         const int64_t row = physical_row(b, j);
         for (int d = 0; d < o.head_dim; ++d) key_.set(key_strides_.at(b, h, row) + d, normal(random));
-        for (int d = 0; d < o.value_dim; ++d)
-          value_.set(value_strides_.at(b, h, row) + d, normal(random) + 0.3f);
+        for (int d = 0; d < o.value_dim; ++d) {
+          const float opposite = (j % 2 != 0 ? -1.0f : 1.0f) * static_cast<float>(1 + d % 7);
+          value_.set(value_strides_.at(b, h, row) + d, o.cancelling ? opposite : normal(random) + 0.3f);
+        }
       }
     }
   }

@@ -26,6 +26,7 @@ struct CaseOptions {
   uint32_t mask_broadcast = 0;  ///< bit a set: the mask broadcasts along axis a
   bool alibi = false, sinks = false, ragged = false, ring = false, ring_per_sequence = false, lse = true;
   bool token_major = false;  ///< heads lie inside a row's memory, and rows have a gap
+  bool cancelling = false;   ///< values of neighbouring keys nearly cancel: results are far smaller than they
 
   std::string text() const;
 };

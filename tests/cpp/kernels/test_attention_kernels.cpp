@@ -169,6 +169,62 @@ TEST_F(AttentionKernels, EveryPairOfStorageTypes) {
   }
 }
 
+/// All bfloat16, which has products of its own on some instruction sets.
+CaseOptions in_bfloat16(CaseOptions options) {
+  options.query_dtype = options.kv_dtype = options.out_dtype = DType::kBFloat16;
+  return options;
+}
+
+TEST_F(AttentionKernels, BFloat16OfEveryHeadDim) {
+  for (int dim = 1; dim <= 70; ++dim) {
+    check(in_bfloat16({.query_heads = 2,
+                       .query_length = 2,
+                       .kv_length = 41,
+                       .kv_capacity = 41,
+                       .head_dim = dim,
+                       .value_dim = 71 - dim}));
+  }
+  for (int dim : {80, 96, 127, 128, 129, 192, 256, 511, 512, 576}) {
+    check(in_bfloat16({.query_heads = 2,
+                       .query_length = 5,
+                       .kv_length = 300,
+                       .kv_capacity = 300,
+                       .head_dim = dim,
+                       .value_dim = dim == 576 ? 512 : dim}));
+  }
+}
+
+TEST_F(AttentionKernels, BFloat16AroundTileEdges) {
+  for (int keys : {1, 2, 3, 15, 16, 17, 31, 32, 33, 47, 49, 63, 65, 127, 255, 256, 257, 300, 513}) {
+    for (int rows : {1, 3, 4, 5, 8, 9, 13, 25}) {
+      check(in_bfloat16({.query_heads = 3,
+                         .query_length = rows,
+                         .kv_length = keys,
+                         .kv_capacity = keys + 5,
+                         .head_dim = 24,
+                         .value_dim = 40,
+                         .window_left = keys > 100 ? 77 : METALHEAD_MAX_LENGTH}));
+    }
+  }
+}
+
+TEST_F(AttentionKernels, BFloat16OfAllKindsOfScores) {
+  for (float size : {0.0f, 0.1f, 1.0f, 5.0f, 20.0f}) {
+    for (bool cancelling : {false, true}) {
+      for (bool sinks : {false, true}) {
+        check(in_bfloat16({.query_heads = 2,
+                           .query_length = 20,
+                           .kv_length = 500,
+                           .kv_capacity = 500,
+                           .window_right = cancelling ? METALHEAD_MAX_LENGTH : 0,
+                           .score_size = size,
+                           .sinks = sinks,
+                           .cancelling = cancelling}));
+      }
+    }
+  }
+}
+
 TEST_F(AttentionKernels, SteepAndFlatScores) {
   for (float size : {0.0f, 1e-3f, 10.0f, 100.0f}) {
     check({.query_length = 4, .kv_length = 150, .kv_capacity = 150, .score_size = size});
@@ -231,6 +287,7 @@ TEST_F(AttentionKernels, RandomCombinationsOfEverything) {
     o.query_dtype = types[pick(0, 2)];
     o.kv_dtype = types[pick(0, 2)];
     o.out_dtype = types[pick(0, 2)];
+    if (seed % 3 == 0) o = in_bfloat16(o);
     o.softcap = pick(0, 2) == 0 ? 15.0f : 0.0f;
     o.score_size = pick(0, 3) == 0 ? 8.0f : 1.0f;
     o.mask_kind = pick(0, 1) == 0 ? 0u : static_cast<uint32_t>(pick(1, 4));

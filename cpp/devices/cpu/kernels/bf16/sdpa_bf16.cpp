@@ -1,0 +1,77 @@
+// Attention for many query rows with bfloat16 dot products, where queries, keys, values and the output all
+// are bfloat16.
+#include "devices/cpu/kernels/bf16/pair_loader.h"
+#include "devices/cpu/kernels/bf16/pair_tile.h"
+#include "devices/cpu/kernels/kernels.h"
+#include "devices/cpu/kernels/row_block.h"
+
+// Any processor with bfloat16 dot products runs the plain AVX-512 kernels too.
+namespace metalhead::cpu::isa_avx512 {
+void sdpa(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch);
+}
+
+namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
+namespace {
+
+METALHEAD_INLINE const int32_t* as_pairs(const float* places) {
+  return reinterpret_cast<const int32_t*>(places);
+}
+
+/// Replaces the weights [begin, end), rounded up to kLanes, of a row by the pairs that ValueTile reads.
+METALHEAD_INLINE void split_weights(float* weights, int begin, int end) {
+  for (int i = begin; i < end; i += kWeightBlock) {
+    const F32 low = load(weights + i), high = i + kLanes < end ? load(weights + i + kLanes) : zero();
+    const auto* rounded = reinterpret_cast<const BFloat16*>(weights + i);
+    store(weights + i, as_float(round_to_pairs(low, high)));
+    const F32 low_rest = low - load(rounded), high_rest = high - load(rounded + kLanes);
+    store(weights + i + kLanes, as_float(round_to_pairs(low_rest, high_rest)));
+  }
+}
+
+/// Pairs of coordinates for the scores, pairs of keys for the weighted values.
+struct BFloat16Tiles {
+  static TileShape shape(const AttentionParams& params) {
+    const int64_t depth = round_up(params.head_dim, 2) / 2;
+    const int keys = tile_keys_for(larger(depth, round_up(params.value_dim, 2) / 2));
+    return {keys, depth, keys / 2};
+  }
+
+  void load_query(const RowBlock& block, const QueryRow& query, float* row, int64_t width) const {
+    const auto* from = reinterpret_cast<const BFloat16*>(query_address(*block.view, query));
+    load_pair_row(row, from, block.view->params->head_dim, width);
+  }
+
+  void load(const TileRequest& request, const RowBlock& block) const {
+    load_key_pairs(request, block.tile.depth, block.keys);
+    load_value_pairs(request, block.tile.value_rows, block.values);
+  }
+
+  void score(const RowBlock& block, int first, int rows, int begin, int end) const {
+    const int64_t depth = block.tile.depth;
+    const ScoreTile tile{as_pairs(block.query + first * depth), depth, block.view->params->scale};
+    pair_rows(tile, rows, end - begin, as_pairs(block.keys + begin * depth), depth * kPanelWidth,
+              block.scores + begin, kScoreStride);
+  }
+
+  void add_values(const RowBlock& block, int first, int rows, int begin, int end, const float* shrink) const {
+    for (int i = 0; i < rows; ++i) split_weights(block.scores + i * kScoreStride, begin, end);
+    const ValueTile<kScoreStride> tile{as_pairs(block.scores + begin), (end - begin + 1) / 2, shrink};
+    pair_rows(tile, rows, block.view->params->value_dim, as_pairs(block.values + begin / 2 * kPanelWidth),
+              block.tile.value_rows * kPanelWidth, block.sums + first * block.sums_stride, block.sums_stride);
+  }
+};
+
+METALHEAD_INLINE bool is_bfloat16(const AttentionView& view) {
+  return view.query_dtype == DType::kBFloat16 && view.key_dtype == DType::kBFloat16 &&
+         view.value_dtype == DType::kBFloat16 && view.out_dtype == DType::kBFloat16;
+}
+
+}  // namespace
+
+void sdpa(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch) {
+  const AttentionView view = view_of(launch);
+  if (!is_bfloat16(view)) return isa_avx512::sdpa(launch, begin, end, scratch);
+  attend_blocks(BFloat16Tiles{}, view, begin, end, scratch);
+}
+
+}  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE
