@@ -14,7 +14,7 @@ constexpr int kMaxThreads = 1024;
 struct Settings {
   std::optional<int> threads;  ///< METALHEAD_NUM_THREADS: threads of the CPU device, 1 to kMaxThreads
   std::optional<std::string>
-      instruction_set;  ///< METALHEAD_CPU_ISA: x86-64-v2, avx2, avx512 or neon; the CPU device checks it
+      instruction_set;  ///< METALHEAD_CPU_ISA: a KernelTable's name; the CPU device checks it
   std::optional<std::string>
       default_device;  ///< METALHEAD_DEVICE: name of the default device; the device list checks it
   std::optional<uint64_t> pool_limit_bytes;  ///< METALHEAD_POOL_LIMIT_MB: bound of each device's buffer cache

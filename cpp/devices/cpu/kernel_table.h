@@ -39,14 +39,14 @@ struct KernelEntry {
 
 /// Kernels of one instruction set.
 struct KernelTable {
-  std::string_view instruction_set;  ///< x86-64-v2, avx2, avx512 or neon
+  std::string_view instruction_set;  ///< x86-64-v2, avx2, avx512, avx512_bf16 or neon
   std::span<const KernelEntry> entries;
 
   /// The kernel's function; throws KernelError that names the kernel and the instruction set.
   KernelFunction find(std::string_view name) const;
 };
 
-/// The tables that this machine can run, the most capable one first.
+/// The tables that this machine can run, the most capable one first, emulated ones of test builds last.
 const std::vector<KernelTable>& available_kernel_tables();
 
 /// Names of the available tables in that order: `avx512, avx2, x86-64-v2`.
