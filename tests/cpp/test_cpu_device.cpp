@@ -307,6 +307,16 @@ TEST(KernelTableTest, AnEmulatedInstructionSetIsNoBodysDefault) {
   EXPECT_EQ(select_kernel_table("").instruction_set.find("emulated"), std::string_view::npos);
 }
 
+#if defined(__x86_64__)
+TEST(KernelTableTest, BFloat16DotProductsAreTheDefaultWhereTheyAreFast) {
+  const auto& tables = available_kernel_tables();
+  const auto has_bf16 =
+      std::ranges::any_of(tables, [](auto& table) { return table.instruction_set == "avx512_bf16"; });
+  if (!has_bf16) GTEST_SKIP() << "this machine has no bfloat16 dot products";
+  EXPECT_EQ(tables.front().instruction_set, __builtin_cpu_is("amd") ? "avx512_bf16" : "avx512");
+}
+#endif
+
 TEST(KernelTableTest, UnknownInstructionSetListsWhatThereIs) {
   EXPECT_EQ(test::thrown_text<DeviceError>([] { select_kernel_table("avx9"); }),
             concat("cpu: instruction_set must be one that this build has and this machine runs (",
