@@ -200,6 +200,11 @@ Array make_array(Device& device, std::span<const int64_t> shape, DType dtype) {
   return {std::move(storage), tensor};
 }
 
+bool is_array(nb::handle object) {
+  static PyTypeObject* const type = reinterpret_cast<PyTypeObject*>(nb::type<Array>().ptr());
+  return PyObject_TypeCheck(object.ptr(), type);
+}
+
 void bind_array(nb::module_& module) {
   nb::class_<Array>(
       module, "Array",

@@ -41,6 +41,9 @@ struct Array {
 /// A new contiguous array with undefined contents; throws ValueError on shapes that overflow, MemoryError.
 Array make_array(Device& device, std::span<const int64_t> shape, DType dtype);
 
+/// Whether the object is an Array; a test of types, where nanobind's own looks the class up first.
+bool is_array(nb::handle object);
+
 void bind_array(nb::module_& module);
 
 }  // namespace metalhead::python

@@ -39,9 +39,10 @@ ManagedTensor* export_array(const Array& array) {
 
 }  // namespace
 
-const ExchangeApi* exchange_api(nb::handle object) {
+namespace {
+
+const ExchangeApi* find_exchange_api(PyObject* type) {
   static PyObject* const name = PyUnicode_InternFromString("__dlpack_c_exchange_api__");
-  PyObject* const type = reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()));
   const nb::object capsule = nb::steal(PyObject_GetAttr(type, name));
   const void* found = nullptr;
   if (capsule.is_valid()) found = PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api");
@@ -49,6 +50,20 @@ const ExchangeApi* exchange_api(nb::handle object) {
   const ExchangeApi* api = static_cast<const ExchangeApi*>(found);
   while (api != nullptr && api->version.major != kMajorVersion) api = api->previous;
   return api;
+}
+
+}  // namespace
+
+const ExchangeApi* exchange_api(nb::handle object) {
+  // The arrays of a program are nearly always of one type; it is kept, so that no other takes its address.
+  static PyObject* known_type = nullptr;
+  static const ExchangeApi* known_api = nullptr;
+  PyObject* const type = reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()));
+  if (type != known_type) {
+    known_api = find_exchange_api(type);
+    Py_XSETREF(known_type, Py_NewRef(type));
+  }
+  return known_api;
 }
 
 nb::object import_array(const ExchangeApi& api, const Array& array) {

@@ -23,13 +23,13 @@ Tensor compact(const Tensor& like, const Buffer& buffer) {
 
 ArrayKind kind_of(nb::handle object) {
   if (is_numpy(object)) return ArrayKind::kNumpy;
-  return nb::isinstance<Array>(object) ? ArrayKind::kArray : ArrayKind::kForeign;
+  return is_array(object) ? ArrayKind::kArray : ArrayKind::kForeign;
 }
 
 Device& device_of_call(const char* op, nb::handle device, std::span<const nb::handle> operands) {
   Device* chosen = device.is_none() ? nullptr : &device_from_python(device);
   for (nb::handle operand : operands) {
-    if (!operand.is_valid() || operand.is_none() || is_numpy(operand) || !nb::isinstance<Array>(operand))
+    if (!operand.is_valid() || operand.is_none() || is_numpy(operand) || !is_array(operand))
       continue;
     Device& owner = nb::inst_ptr<Array>(operand)->device();
     if (chosen == nullptr) chosen = &owner;
@@ -50,7 +50,7 @@ void Operand::describe(const char* op, const char* name, nb::handle object, Use 
     const NumpyLayout layout = describe_numpy(object, tensor_);
     if (layout == NumpyLayout::kWrongDtype) throw_wrong_dtype(op, name, numpy_dtype_text(object));
     needs_numpy_copy_ = layout == NumpyLayout::kNeedsCopy;
-  } else if (nb::isinstance<Array>(object)) {
+  } else if (is_array(object)) {
     const Array& array = *nb::inst_ptr<Array>(object);
     owner_ = nb::borrow(object);
     storage_ = array.storage;

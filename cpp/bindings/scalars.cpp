@@ -69,7 +69,7 @@ Tensor int32_vector(const char* op, const char* name, nb::handle object, nb::obj
 }
 
 nb::object float32_vector(const char* op, const char* name, nb::handle object) {
-  if (nb::isinstance<Array>(object)) return nb::borrow(object);
+  if (is_array(object)) return nb::borrow(object);
   Tensor tensor;
   if (is_numpy(object) && describe_numpy(object, tensor) == NumpyLayout::kUsable &&
       tensor.dtype == DType::kFloat32) {
