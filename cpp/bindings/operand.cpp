@@ -29,8 +29,7 @@ ArrayKind kind_of(nb::handle object) {
 Device& device_of_call(const char* op, nb::handle device, std::span<const nb::handle> operands) {
   Device* chosen = device.is_none() ? nullptr : &device_from_python(device);
   for (nb::handle operand : operands) {
-    if (!operand.is_valid() || operand.is_none() || is_numpy(operand) || !is_array(operand))
-      continue;
+    if (!operand.is_valid() || operand.is_none() || is_numpy(operand) || !is_array(operand)) continue;
     Device& owner = nb::inst_ptr<Array>(operand)->device();
     if (chosen == nullptr) chosen = &owner;
     if (chosen != &owner) {
