@@ -121,6 +121,21 @@ METALHEAD_INLINE bool has_plain_scores(const AttentionView& view) {
   return !view.has_softcap && view.alibi_slopes == nullptr && view.mask == nullptr;
 }
 
+/// Replaces kCount vectors by exp(score - base); returns `sum` plus them.
+template <int kCount>
+METALHEAD_INLINE F32 exp_less(float* scores, F32 base, F32 sum) {
+  F32 weights[kCount];
+  METALHEAD_UNROLL
+  for (int i = 0; i < kCount; ++i) weights[i] = load(scores + i * kLanes) - base;
+  exp_each(weights);
+  METALHEAD_UNROLL
+  for (int i = 0; i < kCount; ++i) {
+    sum = sum + weights[i];
+    store(scores + i * kLanes, weights[i]);
+  }
+  return sum;
+}
+
 /// One step of the online softmax for up to kLanes rows: replaces scores [begin, end), rounded up to kLanes,
 /// by exp(score - maximum) under each row's new maximum. `maxima`, `sums` and `shrink` hold kLanes rows;
 /// `shrink` becomes the factor by which what a row has summed up before must shrink.
@@ -145,12 +160,13 @@ METALHEAD_INLINE void softmax_step(float* scores, int64_t stride, int rows, int 
   METALHEAD_UNROLL
   for (int r = 0; r < kLanes; ++r) added[r] = zero();
   for (int r = 0; r < rows; ++r) {
+    float* row = scores + r * stride;
     F32 sum = zero();
-    for (int i = begin; i < end; i += kLanes) {
-      const F32 weight = exp(load(scores + r * stride + i) - splat(bases[r]));
-      sum = sum + weight;
-      store(scores + r * stride + i, weight);
+    int i = begin;
+    for (; i + (kExpVectors - 1) * kLanes < end; i += kExpVectors * kLanes) {
+      sum = exp_less<kExpVectors>(row + i, splat(bases[r]), sum);
     }
+    for (; i < end; i += kLanes) sum = exp_less<1>(row + i, splat(bases[r]), sum);
     added[r] = sum;
   }
   store(sums, fma(load(sums), factor, reduce_add_each(added)));

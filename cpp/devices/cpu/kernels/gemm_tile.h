@@ -4,12 +4,6 @@
 
 #include "devices/cpu/kernels/simd.h"
 
-#if defined(__clang__)
-#define METALHEAD_UNROLL _Pragma("unroll")
-#else
-#define METALHEAD_UNROLL _Pragma("GCC unroll 32")
-#endif
-
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
 /// Columns of a panel of B: its rows are kPanelWidth apart.
