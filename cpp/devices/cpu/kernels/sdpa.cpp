@@ -30,16 +30,26 @@ struct Float32Tiles {
 
   void score(const RowBlock& block, int first, int rows, int begin, int end) const {
     const AttentionParams& params = *block.view->params;
-    gemm_rows<ProductKind<1, kTileRows, false>>(
-        rows, end - begin, block.query + first * params.head_dim, block.keys + begin * params.head_dim,
-        params.head_dim * kPanelWidth, params.head_dim, block.scores + begin, kScoreStride, &params.scale);
+    const int64_t depth = params.head_dim;
+    const Factors from{block.query + first * depth,
+                       block.keys + begin * depth,
+                       depth * kPanelWidth,
+                       end - begin,
+                       depth,
+                       depth > kSumTerms ? kSumTermsOfLongScores : kSumTerms};
+    gemm_rows<RowsOfA<1, kTileRows>, Update::kSet>(rows, from,
+                                                   {block.scores + begin, kScoreStride, &params.scale});
   }
 
   void add_values(const RowBlock& block, int first, int rows, int begin, int end, const float* shrink) const {
-    gemm_rows<ProductKind<kScoreStride, 1, true>>(
-        rows, block.view->params->value_dim, block.scores + begin, block.values + begin * kPanelWidth,
-        block.tile.value_rows * kPanelWidth, end - begin, block.sums + first * block.sums_stride,
-        block.sums_stride, shrink);
+    const Factors from{block.scores + begin,
+                       block.values + begin * kPanelWidth,
+                       block.tile.value_rows * kPanelWidth,
+                       block.view->params->value_dim,
+                       end - begin,
+                       kSumTerms};
+    gemm_rows<RowsOfA<kScoreStride, 1>, Update::kScaleAdd>(
+        rows, from, {block.sums + first * block.sums_stride, block.sums_stride, shrink});
   }
 };
 
