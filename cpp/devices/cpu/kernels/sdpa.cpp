@@ -20,7 +20,10 @@ struct Float32Tiles {
     const AttentionView& view = *block.view;
     const int64_t head_dim = view.params->head_dim;
     load_row(row, query_address(view, query), view.query_dtype, head_dim, width, 1.0f);
-    if (view.rotate_query) hadamard_row(row, static_cast<int>(head_dim), view.params->key_signs, false);
+    if (view.rotate_query) {
+      const int dim = view.params->head_dim;
+      rotate_row(row, dim, block.query_signs, rotation_factor(dim), false);
+    }
   }
 
   void load(const TileRequest& request, const RowBlock& block) const {
