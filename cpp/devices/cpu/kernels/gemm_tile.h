@@ -13,6 +13,8 @@ constexpr int kTileRows = kVectorRegisters < 32 ? 6 : kLanes == 16 ? 14 : 12;
 
 /// Rows of a panel of B that are fetched ahead of their use.
 constexpr int kRowsAhead = 16;
+/// Floats of a cache line: the loop has no room for a second request for the same one.
+constexpr int kLineFloats = 16;
 
 /// Rows of A of the smaller register tiles, for what is left over.
 constexpr int kThirdOfTile = kTileRows / 3, kTwoThirdsOfTile = 2 * kThirdOfTile;
@@ -52,11 +54,11 @@ inline __attribute__((noinline)) void gemm_tile(const float* a, const float* b, 
     METALHEAD_UNROLL
     for (int j = 0; j < kVectors; ++j) sums[i][j] = zero();
   }
-  for (int64_t k = 0; k < depth; ++k, a += Rows::kStep, b += kPanelWidth) {
+  for (const float* end = b + depth * kPanelWidth; b != end; a += Rows::kStep, b += kPanelWidth) {
     F32 row[kVectors];
     METALHEAD_UNROLL
     for (int j = 0; j < kVectors; ++j) {
-      __builtin_prefetch(b + kRowsAhead * kPanelWidth + j * kLanes);
+      if (j * kLanes % kLineFloats == 0) __builtin_prefetch(b + kRowsAhead * kPanelWidth + j * kLanes);
       row[j] = load(b + j * kLanes);
     }
     METALHEAD_UNROLL
