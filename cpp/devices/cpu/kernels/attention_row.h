@@ -26,12 +26,16 @@ struct QueryRow {
   KeyRange visible;
 };
 
+METALHEAD_INLINE QueryRow query_row_at(const AttentionView& view, const Sequence& sequence, int64_t head,
+                                       int64_t row) {
+  return {sequence.batch, head, row, position_of(*view.params, sequence, row),
+          visible_keys(*view.params, sequence, row)};
+}
+
 /// Row r of the rows of all query heads that share a KV head: neighbours share a position.
 METALHEAD_INLINE QueryRow query_row_of(const AttentionView& view, const Sequence& sequence, int64_t kv_head,
                                        int64_t r) {
-  const int64_t row = r / view.group;
-  return {sequence.batch, kv_head * view.group + r % view.group, row,
-          position_of(*view.params, sequence, row), visible_keys(*view.params, sequence, row)};
+  return query_row_at(view, sequence, kv_head * view.group + r % view.group, r / view.group);
 }
 
 METALHEAD_INLINE const char* query_address(const AttentionView& view, const QueryRow& row) {
@@ -121,6 +125,21 @@ METALHEAD_INLINE bool has_plain_scores(const AttentionView& view) {
   return !view.has_softcap && view.alibi_slopes == nullptr && view.mask == nullptr;
 }
 
+/// Replaces kCount vectors by exp(score - base); returns `sum` plus them.
+template <int kCount>
+METALHEAD_INLINE F32 exp_less(float* scores, F32 base, F32 sum) {
+  F32 weights[kCount];
+  METALHEAD_UNROLL
+  for (int i = 0; i < kCount; ++i) weights[i] = load(scores + i * kLanes) - base;
+  exp_each(weights);
+  METALHEAD_UNROLL
+  for (int i = 0; i < kCount; ++i) {
+    sum = sum + weights[i];
+    store(scores + i * kLanes, weights[i]);
+  }
+  return sum;
+}
+
 /// One step of the online softmax for up to kLanes rows: replaces scores [begin, end), rounded up to kLanes,
 /// by exp(score - maximum) under each row's new maximum. `maxima`, `sums` and `shrink` hold kLanes rows;
 /// `shrink` becomes the factor by which what a row has summed up before must shrink.
@@ -145,12 +164,13 @@ METALHEAD_INLINE void softmax_step(float* scores, int64_t stride, int rows, int 
   METALHEAD_UNROLL
   for (int r = 0; r < kLanes; ++r) added[r] = zero();
   for (int r = 0; r < rows; ++r) {
+    float* row = scores + r * stride;
     F32 sum = zero();
-    for (int i = begin; i < end; i += kLanes) {
-      const F32 weight = exp(load(scores + r * stride + i) - splat(bases[r]));
-      sum = sum + weight;
-      store(scores + r * stride + i, weight);
+    int i = begin;
+    for (; i + (kExpVectors - 1) * kLanes < end; i += kExpVectors * kLanes) {
+      sum = exp_less<kExpVectors>(row + i, splat(bases[r]), sum);
     }
+    for (; i < end; i += kLanes) sum = exp_less<1>(row + i, splat(bases[r]), sum);
     added[r] = sum;
   }
   store(sums, fma(load(sums), factor, reduce_add_each(added)));
@@ -174,20 +194,30 @@ METALHEAD_INLINE RowEnd end_of_row(RowStats stats, const float* sink) {
   return {shrink / (stats.sum * shrink + first_lane(exp(splat(*sink - top)))), lse};
 }
 
-/// Writes the row's output, normalised, and its log-sum-exp if wanted.
-/// `sums` is scratch: it is rotated in place where the values are packed.
-METALHEAD_INLINE void write_row(const AttentionView& view, const QueryRow& row, float* sums, RowStats stats) {
+METALHEAD_INLINE char* out_address(const AttentionView& view, const QueryRow& row) {
   const metalhead_long* strides = view.params->out_strides;
   const int64_t offset = row.batch * strides[0] + row.head * strides[1] + row.row * strides[2];
-  char* out = view.out + offset * element_bytes(view.out_dtype);
+  return view.out + offset * element_bytes(view.out_dtype);
+}
+
+/// Writes the row's output, normalised, and its log-sum-exp if wanted.
+METALHEAD_INLINE void write_rotated_row(const AttentionView& view, const QueryRow& row, const float* sums,
+                                        RowStats stats) {
   const RowEnd end = end_of_row(stats, view.sinks == nullptr ? nullptr : view.sinks + row.head);
   if (stats.sum == 0.0f) {
-    store_zero_row(out, view.out_dtype, view.params->value_dim);
+    store_zero_row(out_address(view, row), view.out_dtype, view.params->value_dim);
   } else {
-    if (view.rotate_out) hadamard_row(sums, view.params->value_dim, view.params->value_signs, true);
-    store_row(out, view.out_dtype, sums, view.params->value_dim, end.factor);
+    store_row(out_address(view, row), view.out_dtype, sums, view.params->value_dim, end.factor);
   }
   if (view.lse != nullptr) view.lse[contiguous_index(view, row)] = end.lse;
+}
+
+/// The same; `sums` is scratch: it is rotated in place where the values are packed.
+METALHEAD_INLINE void write_row(const AttentionView& view, const QueryRow& row, float* sums, RowStats stats) {
+  if (view.rotate_out && stats.sum != 0.0f) {
+    hadamard_row(sums, view.params->value_dim, view.params->value_signs, true);
+  }
+  write_rotated_row(view, row, sums, stats);
 }
 
 }  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE

@@ -4,108 +4,141 @@
 
 #include "devices/cpu/kernels/simd.h"
 
-#if defined(__clang__)
-#define METALHEAD_UNROLL _Pragma("unroll")
-#else
-#define METALHEAD_UNROLL _Pragma("GCC unroll 32")
-#endif
-
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
 /// Columns of a panel of B: its rows are kPanelWidth apart.
 constexpr int kPanelWidth = 2 * kLanes;
 /// Rows of A that one register tile takes: the accumulators leave room for a row of B and one value of A.
-constexpr int kTileRows = kVectorRegisters == 32 ? 12 : 6;
+constexpr int kTileRows = kVectorRegisters < 32 ? 6 : kLanes == 16 ? 14 : 12;
 
 /// Rows of a panel of B that are fetched ahead of their use.
 constexpr int kRowsAhead = 16;
+/// Floats of a cache line: the loop has no room for a second request for the same one.
+constexpr int kLineFloats = 16;
+
+/// Rows of A of the smaller register tiles, for what is left over.
+constexpr int kThirdOfTile = kTileRows / 3, kTwoThirdsOfTile = 2 * kThirdOfTile;
 
 /// Rows that the register tile for `rows` rows of A really computes.
 METALHEAD_INLINE constexpr int rounded_tile_rows(int rows) {
-  constexpr int kThird = kTileRows / 3;
-  return rows > 2 * kThird ? kTileRows : rows > kThird ? 2 * kThird : rows > 1 ? kThird : 1;
+  return rows > kTwoThirdsOfTile ? kTileRows
+         : rows > kThirdOfTile   ? kTwoThirdsOfTile
+         : rows > 1              ? kThirdOfTile
+                                 : 1;
 }
 
-/// A(i, k) is a[i * kRow + k * kStep]. With kAdd C = factors[i] * C + A * B, else C = factors[0] * A * B.
-template <int kRow, int kStep, bool kAdd>
-struct ProductKind {
-  static constexpr int kRowStride = kRow, kStepStride = kStep;
-  static constexpr bool kAccumulate = kAdd;
+/// Where A(i, k) lies: a[i * kRowStride + k * kStepStride].
+template <int kRowStride, int kStepStride>
+struct RowsOfA {
+  static constexpr int kRow = kRowStride, kStep = kStepStride;
+};
+
+/// What becomes of C, given P = A * B and factors f.
+enum class Update {
+  kSet,       ///< C = f[0] * P
+  kAdd,       ///< C += f[0] * P
+  kScaleAdd,  ///< C = f[i] * C + P in row i
 };
 
 /// Terms of one running sum. Longer products are joined from shorter sums: the error of a sum grows with its
 /// length. Long scores take the shortest, as exp turns their errors into relative ones of the weights.
 constexpr int64_t kSumTerms = 128, kSumTermsOfLongScores = 64;
 
-/// One register tile.
-template <class Kind, int kRows, int kVectors>
+/// One register tile, `depth` terms in one running sum.
+template <class Rows, Update kUpdate, int kRows, int kVectors>
 inline __attribute__((noinline)) void gemm_tile(const float* a, const float* b, int64_t depth, float* c,
                                                 int64_t c_stride, const float* factors) {
-  const int64_t sum_terms = Kind::kAccumulate || depth <= kSumTerms ? kSumTerms : kSumTermsOfLongScores;
-  for (int64_t begin = 0; begin < depth; begin += sum_terms) {
-    F32 sums[kRows][kVectors];
+  F32 sums[kRows][kVectors];
+  METALHEAD_UNROLL
+  for (int i = 0; i < kRows; ++i) {
     METALHEAD_UNROLL
-    for (int i = 0; i < kRows; ++i) {
-      METALHEAD_UNROLL
-      for (int j = 0; j < kVectors; ++j) sums[i][j] = zero();
-    }
-    const int64_t terms = depth - begin < sum_terms ? depth - begin : sum_terms;
-    for (int64_t k = 0; k < terms; ++k) {
-      __builtin_prefetch(b + kRowsAhead * kPanelWidth);
-      __builtin_prefetch(b + kRowsAhead * kPanelWidth + kLanes);
-      F32 row[kVectors];
-      METALHEAD_UNROLL
-      for (int j = 0; j < kVectors; ++j) row[j] = load(b + j * kLanes);
-      METALHEAD_UNROLL
-      for (int i = 0; i < kRows; ++i) {
-        const F32 value = splat(a[i * Kind::kRowStride]);
-        METALHEAD_UNROLL
-        for (int j = 0; j < kVectors; ++j) sums[i][j] = fma(value, row[j], sums[i][j]);
-      }
-      a += Kind::kStepStride;
-      b += kPanelWidth;
+    for (int j = 0; j < kVectors; ++j) sums[i][j] = zero();
+  }
+  for (const float* end = b + depth * kPanelWidth; b != end; a += Rows::kStep, b += kPanelWidth) {
+    F32 row[kVectors];
+    METALHEAD_UNROLL
+    for (int j = 0; j < kVectors; ++j) {
+      if (j * kLanes % kLineFloats == 0) __builtin_prefetch(b + kRowsAhead * kPanelWidth + j * kLanes);
+      row[j] = load(b + j * kLanes);
     }
     METALHEAD_UNROLL
     for (int i = 0; i < kRows; ++i) {
-      const F32 old_factor = splat(begin == 0 && Kind::kAccumulate ? factors[i] : 1.0f);
+      const F32 value = splat(a[i * Rows::kRow]);
       METALHEAD_UNROLL
-      for (int j = 0; j < kVectors; ++j) {
-        float* to = c + i * c_stride + j * kLanes;
-        const F32 sum = Kind::kAccumulate ? sums[i][j] : sums[i][j] * splat(factors[0]);
-        store(to, begin == 0 && !Kind::kAccumulate ? sum : fma(load(to), old_factor, sum));
-      }
+      for (int j = 0; j < kVectors; ++j) sums[i][j] = fma(value, row[j], sums[i][j]);
+    }
+  }
+  METALHEAD_UNROLL
+  for (int i = 0; i < kRows; ++i, c += c_stride) {
+    const F32 factor = splat(factors[kUpdate == Update::kScaleAdd ? i : 0]);
+    METALHEAD_UNROLL
+    for (int j = 0; j < kVectors; ++j) {
+      float* to = c + j * kLanes;
+      const F32 sum = sums[i][j];
+      store(to, kUpdate == Update::kSet   ? sum * factor
+                : kUpdate == Update::kAdd ? fma(sum, factor, load(to))
+                                          : fma(load(to), factor, sum));
     }
   }
 }
 
-template <class Kind, int kRows>
-METALHEAD_INLINE void gemm_row_tile(int64_t columns, const float* a, const float* b, int64_t panel_stride,
-                                    int64_t depth, float* c, int64_t c_stride, const float* factors) {
-  for (int64_t column = 0; column < columns; column += kPanelWidth, b += panel_stride) {
-    if (columns - column > kLanes) {
-      gemm_tile<Kind, kRows, 2>(a, b, depth, c + column, c_stride, factors);
-    } else {
-      gemm_tile<Kind, kRows, 1>(a, b, depth, c + column, c_stride, factors);
-    }
+/// One panel of B, or the first half of it if `columns` needs no more.
+template <class Rows, Update kUpdate, int kRows>
+METALHEAD_INLINE void gemm_panel(int64_t columns, const float* a, const float* b, int64_t depth, float* c,
+                                 int64_t c_stride, const float* factors) {
+  if (columns > kLanes) {
+    gemm_tile<Rows, kUpdate, kRows, 2>(a, b, depth, c, c_stride, factors);
+  } else {
+    gemm_tile<Rows, kUpdate, kRows, 1>(a, b, depth, c, c_stride, factors);
   }
 }
 
-/// Up to kTileRows rows of A by the panels of B that hold `columns` columns; panels are `panel_stride` floats
-/// apart. C has rounded_tile_rows(rows) rows and columns rounded up to kLanes; so many rows of A are read.
-template <class Kind>
-METALHEAD_INLINE void gemm_rows(int rows, int64_t columns, const float* a, const float* b,
-                                int64_t panel_stride, int64_t depth, float* c, int64_t c_stride,
-                                const float* factors) {
-  constexpr int kThird = kTileRows / 3;
+/// A(first row, first term), the panels of B that start at the first term, and the lengths of the product.
+struct Factors {
+  const float *a, *b;
+  int64_t panel_stride;  ///< floats between panels of B
+  int64_t columns, depth;
+  int64_t sum_terms;  ///< see kSumTerms
+};
+
+/// Where the product goes: C has rounded_tile_rows(rows) rows and columns rounded up to kLanes.
+struct Target {
+  float* c;
+  int64_t stride;
+  const float* factors;
+};
+
+template <class Rows, Update kUpdate, int kRows>
+METALHEAD_INLINE void gemm_row_tile(const Factors& from, const Target& to) {
+  constexpr float kOne = 1.0f;
+  const float* b = from.b;
+  float* c = to.c;
+  for (int64_t columns = from.columns; columns > 0; columns -= kPanelWidth) {
+    int64_t k = from.depth < from.sum_terms ? from.depth : from.sum_terms;
+    gemm_panel<Rows, kUpdate, kRows>(columns, from.a, b, k, c, to.stride, to.factors);
+    while (k < from.depth) {
+      const int64_t terms = from.depth - k < from.sum_terms ? from.depth - k : from.sum_terms;
+      gemm_panel<Rows, Update::kAdd, kRows>(columns, from.a + k * Rows::kStep, b + k * kPanelWidth, terms, c,
+                                            to.stride, kUpdate == Update::kScaleAdd ? &kOne : to.factors);
+      k += terms;
+    }
+    b += from.panel_stride;
+    c += kPanelWidth;
+  }
+}
+
+/// Up to kTileRows rows of A by B; rounded_tile_rows(rows) rows of A are read.
+template <class Rows, Update kUpdate>
+METALHEAD_INLINE void gemm_rows(int rows, const Factors& from, const Target& to) {
   switch (rounded_tile_rows(rows)) {
     case 1:
-      return gemm_row_tile<Kind, 1>(columns, a, b, panel_stride, depth, c, c_stride, factors);
-    case kThird:
-      return gemm_row_tile<Kind, kThird>(columns, a, b, panel_stride, depth, c, c_stride, factors);
-    case 2 * kThird:
-      return gemm_row_tile<Kind, 2 * kThird>(columns, a, b, panel_stride, depth, c, c_stride, factors);
+      return gemm_row_tile<Rows, kUpdate, 1>(from, to);
+    case kThirdOfTile:
+      return gemm_row_tile<Rows, kUpdate, kThirdOfTile>(from, to);
+    case kTwoThirdsOfTile:
+      return gemm_row_tile<Rows, kUpdate, kTwoThirdsOfTile>(from, to);
     default:
-      return gemm_row_tile<Kind, kTileRows>(columns, a, b, panel_stride, depth, c, c_stride, factors);
+      return gemm_row_tile<Rows, kUpdate, kTileRows>(from, to);
   }
 }
 

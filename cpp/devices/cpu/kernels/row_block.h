@@ -50,6 +50,9 @@ struct RowBlock {
   float* keys;           ///< key panels of a tile
   float* values;         ///< value panels of a tile
   float* scores;         ///< [kTileRows][kScoreStride]
+  float* staged_rows;    ///< [kTileRows][depth in whole vectors]: queries on their way to `query`
+  float* query_signs;    ///< [head_dim]: see rotate_row; where keys are packed
+  float* out_signs;      ///< [value_dim]; where values are packed
 };
 
 constexpr int64_t kQueryRowFloats = sizeof(QueryRow) / sizeof(float);
@@ -65,9 +68,12 @@ inline void allocate(RowBlock& block, Scratch& scratch) {
   const int64_t maxima = layout.add(rows / kTileRows * kStatsStride),
                 totals = layout.add(rows / kTileRows * kStatsStride);
   const int64_t query_rows = layout.add(rows * kQueryRowFloats);
-  const int64_t keys = layout.add(larger(block.tile.keys, kTileRows) * round_up(block.tile.depth, kLanes));
+  const int64_t keys = layout.add(block.tile.keys * round_up(block.tile.depth, kLanes));
   const int64_t values = layout.add(block.tile.value_rows * value_width),
                 scores = layout.add(kTileRows * kScoreStride);
+  const int64_t staged_rows = layout.add(kTileRows * round_up(block.tile.depth, kLanes));
+  const int64_t query_signs = layout.add(block.view->rotate_query ? params.head_dim : 0),
+                out_signs = layout.add(block.view->rotate_out ? params.value_dim : 0);
   float* memory = layout.reserve(scratch);
   block.query = memory + query;
   block.sums = memory + sums;
@@ -77,6 +83,11 @@ inline void allocate(RowBlock& block, Scratch& scratch) {
   block.keys = memory + keys;
   block.values = memory + values;
   block.scores = memory + scores;
+  block.staged_rows = memory + staged_rows;
+  block.query_signs = memory + query_signs;
+  block.out_signs = memory + out_signs;
+  if (block.view->rotate_query) expand_signs(params.key_signs, params.head_dim, block.query_signs);
+  if (block.view->rotate_out) expand_signs(params.value_signs, params.value_dim, block.out_signs);
 }
 
 /// to[column * count + r] = rows[r * stride + column] for r < count.
@@ -98,34 +109,35 @@ METALHEAD_INLINE void transpose_rows(const float* rows, int64_t stride, int coun
   }
 }
 
-/// Queries, kTileRows rows beside each other: the order in which register tiles read them.
-template <class Tiles>
-void load_queries(const Tiles& tiles, const RowBlock& block) {
+inline void begin_block(const RowBlock& block) {
   const AttentionView& view = *block.view;
-  const int64_t depth = block.tile.depth, width = round_up(depth, kLanes);
-  float* rows = block.keys;  // not in use yet
-  for (int first = 0; first < block.rows; first += kTileRows) {
-    for (int r = 0; r < kTileRows; ++r) {
-      float* row = rows + r * width;
-      if (first + r >= block.rows) {
-        __builtin_memset(row, 0, static_cast<size_t>(width) * sizeof(float));
-        continue;
-      }
-      block.query_rows[first + r] =
-          query_row_of(view, block.sequence, block.kv_head, block.first_row + first + r);
-      tiles.load_query(block, block.query_rows[first + r], row, width);
-    }
-    transpose_rows(rows, width, kTileRows, block.query + first * depth, depth);
+  const int64_t heads = block.kv_head * view.group;
+  int64_t row = block.first_row / view.group, member = block.first_row % view.group;
+  for (int r = 0; r < block.rows; ++r) {
+    block.query_rows[r] = query_row_at(view, block.sequence, heads + member, row);
+    if (++member == view.group) member = 0, ++row;
   }
-}
-
-inline void clear_sums(const RowBlock& block) {
   const int64_t rows = round_up(block.rows, kTileRows);
   __builtin_memset(block.sums, 0, static_cast<size_t>(rows * block.sums_stride) * sizeof(float));
   for (int64_t i = 0; i < rows / kTileRows * kStatsStride; ++i) {
     block.maxima[i] = kMinusInfinity;
     block.totals[i] = 0.0f;
   }
+}
+
+/// The queries of a row tile, its rows beside each other: the order in which register tiles read them.
+template <class Tiles>
+void load_queries(const Tiles& tiles, const RowBlock& block, int first) {
+  const int64_t depth = block.tile.depth, width = round_up(depth, kLanes);
+  for (int r = 0; r < kTileRows; ++r) {
+    float* row = block.staged_rows + r * width;
+    if (first + r < block.rows) {
+      tiles.load_query(block, block.query_rows[first + r], row, width);
+    } else {
+      __builtin_memset(row, 0, static_cast<size_t>(width) * sizeof(float));
+    }
+  }
+  transpose_rows(block.staged_rows, width, kTileRows, block.query + first * depth, depth);
 }
 
 /// Scores of keys first_key + [begin, end) in each row of a row tile become weights; fills `shrink`.
@@ -150,10 +162,9 @@ METALHEAD_INLINE void weigh(const RowBlock& block, int first, int rows, int begi
 
 /// One tile of keys and values against the row tile that starts at row `first` of the block.
 template <class Tiles>
-void attend_row_tile(const Tiles& tiles, const RowBlock& block, int first, int64_t first_key, int count) {
+void attend_row_tile(const Tiles& tiles, const RowBlock& block, int first, KeyRange visible,
+                     int64_t first_key, int count) {
   const int rows = static_cast<int>(smaller(kTileRows, block.rows - first));
-  const KeyRange visible{block.query_rows[first].visible.begin,
-                         block.query_rows[first + rows - 1].visible.end};
   const int64_t low = larger(0, visible.begin - first_key);
   const int64_t high = smaller(count, visible.end - first_key);
   if (low >= high) return;
@@ -165,29 +176,44 @@ void attend_row_tile(const Tiles& tiles, const RowBlock& block, int first, int64
   tiles.add_values(block, first, rows, begin, end, shrink);
 }
 
-inline void write_rows(const RowBlock& block) {
-  for (int r = 0; r < block.rows; ++r) {
+/// Writes the rows of the row tile that starts at row `first`.
+inline void write_rows(const RowBlock& block, int first) {
+  const AttentionView& view = *block.view;
+  const int value_dim = view.params->value_dim;
+  const float scale = view.rotate_out ? rotation_factor(value_dim) : 1.0f;
+  const int end = static_cast<int>(smaller(first + kTileRows, block.rows));
+  for (int r = first; r < end; ++r) {
     const int at = r / kTileRows * kStatsStride + r % kTileRows;
-    write_row(*block.view, block.query_rows[r], block.sums + r * block.sums_stride,
-              {block.maxima[at], block.totals[at]});
+    float* sums = block.sums + r * block.sums_stride;
+    if (view.rotate_out) rotate_row(sums, value_dim, block.out_signs, scale, true);
+    write_rotated_row(view, block.query_rows[r], sums, {block.maxima[at], block.totals[at]});
   }
 }
 
 template <class Tiles>
 void attend_block(const Tiles& tiles, const RowBlock& block) {
-  load_queries(tiles, block);
-  clear_sums(block);
+  begin_block(block);
   // Both ends of what is visible grow with the row.
   const KeyRange visible{block.query_rows[0].visible.begin, block.query_rows[block.rows - 1].visible.end};
+  int written = 0;
   for (int64_t key = visible.begin; key < visible.end; key += block.tile.keys) {
     const int count = static_cast<int>(smaller(block.tile.keys, visible.end - key));
     const TileRequest request{block.view, &block.sequence, block.kv_head, key, count};
     tiles.load(request, block);
-    for (int first = 0; first < block.rows; first += kTileRows) {
-      attend_row_tile(tiles, block, first, key, count);
+    const bool is_first = key == visible.begin;
+    for (int first = written; first < block.rows; first += kTileRows) {
+      const int last = static_cast<int>(smaller(first + kTileRows, block.rows)) - 1;
+      const KeyRange seen{block.query_rows[first].visible.begin, block.query_rows[last].visible.end};
+      const bool is_last = seen.end <= key + count;
+      if (is_first) load_queries(tiles, block, first);
+      attend_row_tile(tiles, block, first, seen, key, count);
+      if (!is_last) continue;
+      write_rows(block, first);
+      written = first + kTileRows;
     }
   }
-  write_rows(block);
+  // Without any visible key nothing was written.
+  for (; written < block.rows; written += kTileRows) write_rows(block, written);
 }
 
 /// The row blocks [begin, end) of a launch. `Tiles` says how queries, keys and values are stored and

@@ -20,7 +20,10 @@ struct Float32Tiles {
     const AttentionView& view = *block.view;
     const int64_t head_dim = view.params->head_dim;
     load_row(row, query_address(view, query), view.query_dtype, head_dim, width, 1.0f);
-    if (view.rotate_query) hadamard_row(row, static_cast<int>(head_dim), view.params->key_signs, false);
+    if (view.rotate_query) {
+      const int dim = view.params->head_dim;
+      rotate_row(row, dim, block.query_signs, rotation_factor(dim), false);
+    }
   }
 
   void load(const TileRequest& request, const RowBlock& block) const {
@@ -30,16 +33,26 @@ struct Float32Tiles {
 
   void score(const RowBlock& block, int first, int rows, int begin, int end) const {
     const AttentionParams& params = *block.view->params;
-    gemm_rows<ProductKind<1, kTileRows, false>>(
-        rows, end - begin, block.query + first * params.head_dim, block.keys + begin * params.head_dim,
-        params.head_dim * kPanelWidth, params.head_dim, block.scores + begin, kScoreStride, &params.scale);
+    const int64_t depth = params.head_dim;
+    const Factors from{block.query + first * depth,
+                       block.keys + begin * depth,
+                       depth * kPanelWidth,
+                       end - begin,
+                       depth,
+                       depth > kSumTerms ? kSumTermsOfLongScores : kSumTerms};
+    gemm_rows<RowsOfA<1, kTileRows>, Update::kSet>(rows, from,
+                                                   {block.scores + begin, kScoreStride, &params.scale});
   }
 
   void add_values(const RowBlock& block, int first, int rows, int begin, int end, const float* shrink) const {
-    gemm_rows<ProductKind<kScoreStride, 1, true>>(
-        rows, block.view->params->value_dim, block.scores + begin, block.values + begin * kPanelWidth,
-        block.tile.value_rows * kPanelWidth, end - begin, block.sums + first * block.sums_stride,
-        block.sums_stride, shrink);
+    const Factors from{block.scores + begin,
+                       block.values + begin * kPanelWidth,
+                       block.tile.value_rows * kPanelWidth,
+                       block.view->params->value_dim,
+                       end - begin,
+                       kSumTerms};
+    gemm_rows<RowsOfA<kScoreStride, 1>, Update::kScaleAdd>(
+        rows, from, {block.sums + first * block.sums_stride, block.sums_stride, shrink});
   }
 };
 

@@ -13,6 +13,12 @@
 
 #define METALHEAD_INLINE inline __attribute__((always_inline))
 
+#if defined(__clang__)
+#define METALHEAD_UNROLL _Pragma("unroll")
+#else
+#define METALHEAD_UNROLL _Pragma("GCC unroll 32")
+#endif
+
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
 /// Storage of one float16; arithmetic happens in float32.
@@ -62,25 +68,46 @@ METALHEAD_INLINE F32 reduce_max_each(F32 (&v)[kLanes]) {
   return v[0];
 }
 
-/// e^x with a relative error below 1.2e-7; exactly 0 below -87.7 (so for -inf too); NaN stays NaN. For x up
-/// to 88.
-METALHEAD_INLINE F32 exp(F32 x) {
-  const F32 clamped = max(splat(-88.0f), x);
+/// Vectors that exp_each takes best: one chain of its steps is too long for a processor to look past it to
+/// the next.
+constexpr int kExpVectors = kVectorRegisters / 8;
+
+/// x[i] becomes e^x[i] with a relative error below 1.2e-7; exactly 0 below -87.7 (so for -inf too); NaN stays
+/// NaN. For x up to 88.
+template <int kCount>
+METALHEAD_INLINE void exp_each(F32 (&x)[kCount]) {
   // Adding 1.5 * 2^23 rounds to an integer; 127 more makes the low bits the exponent field of 2^n.
   const F32 shifter = splat(12582912.0f + 127.0f);
-  const F32 shifted = fma(clamped, splat(1.44269502f), shifter);
-  const F32 n = shifted - shifter;
+  F32 shifted[kCount], p[kCount];
+  METALHEAD_UNROLL
+  for (int i = 0; i < kCount; ++i) x[i] = max(splat(-88.0f), x[i]);
+  METALHEAD_UNROLL
+  for (int i = 0; i < kCount; ++i) shifted[i] = fma(x[i], splat(1.44269502f), shifter);
+  METALHEAD_UNROLL
+  for (int i = 0; i < kCount; ++i) p[i] = shifted[i] - shifter;
   // ln 2 in two parts; the first has so few bits that its product with n is exact even without a fused
   // multiply.
-  F32 r = fma(n, splat(-0.693145752f), clamped);
-  r = fma(n, splat(-1.42860677e-6f), r);
-  F32 p = fma(splat(0.00138145988f), r, splat(0.00836871658f));
-  p = fma(p, r, splat(0.041668389f));
-  p = fma(p, r, splat(0.166665211f));
-  p = fma(p, r, splat(0.49999994f));
-  p = fma(p, r, splat(1.0f));
-  p = fma(p, r, splat(1.0f));
-  return p * as_float(shift_left<23>(as_int(shifted)));
+  METALHEAD_UNROLL
+  for (int i = 0; i < kCount; ++i) x[i] = fma(p[i], splat(-0.693145752f), x[i]);
+  METALHEAD_UNROLL
+  for (int i = 0; i < kCount; ++i) x[i] = fma(p[i], splat(-1.42860677e-6f), x[i]);
+  METALHEAD_UNROLL
+  for (int i = 0; i < kCount; ++i) p[i] = fma(splat(0.00138145988f), x[i], splat(0.00836871658f));
+  constexpr float kCoefficients[] = {0.041668389f, 0.166665211f, 0.49999994f, 1.0f, 1.0f};
+  METALHEAD_UNROLL
+  for (int k = 0; k < 5; ++k) {
+    METALHEAD_UNROLL
+    for (int i = 0; i < kCount; ++i) p[i] = fma(p[i], x[i], splat(kCoefficients[k]));
+  }
+  METALHEAD_UNROLL
+  for (int i = 0; i < kCount; ++i) x[i] = p[i] * as_float(shift_left<23>(as_int(shifted[i])));
+}
+
+/// e^x: see exp_each.
+METALHEAD_INLINE F32 exp(F32 x) {
+  F32 values[1] = {x};
+  exp_each(values);
+  return values[0];
 }
 
 /// tanh with a relative error below 4e-7; NaN stays NaN.
