@@ -1,10 +1,12 @@
 // The error types of the library, and how their texts are put together.
 #pragma once
 
+#include <concepts>
+#include <cstdio>
 #include <new>
-#include <sstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace metalhead {
@@ -38,12 +40,33 @@ struct MemoryError : std::bad_alloc {
   std::string text_;
 };
 
-/// Joins its arguments into one text.
+// Without streams: where libstdc++ is linked into the extension, another copy in the process, as that of some
+// other package, makes their locale facets useless.
+inline void append_text(std::string& text, std::string_view part) { text += part; }
+inline void append_text(std::string& text, char part) { text += part; }
+inline void append_text(std::string& text, const void* address) {
+  char digits[32];
+  std::snprintf(digits, sizeof(digits), "%p", address);
+  text += digits;
+}
+inline void append_text(std::string& text, const char* part) { text += part; }
+template <std::integral Number>
+void append_text(std::string& text, Number part) {
+  text += std::to_string(part);
+}
+template <std::floating_point Number>
+void append_text(std::string& text, Number part) {
+  char digits[32];
+  std::snprintf(digits, sizeof(digits), "%g", static_cast<double>(part));
+  text += digits;
+}
+
+/// Joins its arguments into one text; floating-point numbers with six digits.
 template <class... Parts>
 std::string concat(const Parts&... parts) {
-  std::ostringstream text;
-  (text << ... << parts);
-  return text.str();
+  std::string text;
+  (append_text(text, parts), ...);
+  return text;
 }
 
 }  // namespace metalhead

@@ -17,9 +17,9 @@ namespace {
 // so that blocks of rows come out even.
 constexpr uint32_t kPrefillQueryRows = 512;
 
-/// Multiply-adds below which the calling thread does all, about 20 microseconds of work. Measured, two threads
-/// gain from 20,000 on where calls follow each other at once, from 110,000 in calls 50 microseconds apart, and
-/// from 400,000 if the other one sleeps.
+/// Multiply-adds below which the calling thread does all, about 20 microseconds of work. Measured, two
+/// threads gain from 20,000 on where calls follow each other at once, from 110,000 in calls 50 microseconds
+/// apart, and from 400,000 if the other one sleeps.
 constexpr uint64_t kMinCostToShare = 100'000;
 
 uint64_t default_pool_limit() {

@@ -62,8 +62,8 @@ bool runs_avx2() {
   return runs_avx512() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & kAvx512Bf16) != 0;
 }
 
-/// bfloat16 dot products at twice the rate of float32 multiply-adds. Intel's, measured on Sapphire Rapids, run
-/// at half of it: its kernels are there for those who name them.
+/// bfloat16 dot products at twice the rate of float32 multiply-adds. Intel's, measured on Sapphire Rapids,
+/// run at half of it: its kernels are there for those who name them.
 [[maybe_unused]] bool gains_by_avx512_bf16() { return runs_avx512_bf16() && __builtin_cpu_is("amd"); }
 [[maybe_unused]] bool only_runs_avx512_bf16() { return runs_avx512_bf16() && !gains_by_avx512_bf16(); }
 #endif
@@ -92,9 +92,7 @@ struct Level {
 };
 
 #ifdef METALHEAD_HAVE_ISA_AVX512_BF16
-const KernelTable& avx512_bf16_table() {
-  return avx512_table_with<isa_avx512_bf16::sdpa>("avx512_bf16");
-}
+const KernelTable& avx512_bf16_table() { return avx512_table_with<isa_avx512_bf16::sdpa>("avx512_bf16"); }
 #endif
 
 /// Every instruction set of this build, the fastest one first; an emulated one, only ever by name, last.

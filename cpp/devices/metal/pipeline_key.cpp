@@ -1,8 +1,11 @@
 // How launches, host names of kernels and lines of the known-pipelines file correspond.
 #include "devices/metal/pipeline_key.h"
 
-#include <sstream>
+#include <algorithm>
+#include <charconv>
+#include <string_view>
 
+#include "core/error.h"
 #include "devices/metal/fingerprint.h"
 #include "devices/metal/head_dim_variants.h"
 #include "devices/metal/kernel_names.h"
@@ -31,19 +34,39 @@ PipelineKey pipeline_key(const Launch& launch) {
 }
 
 std::string to_line(const PipelineKey& key) {
-  std::ostringstream line;
-  line << key.kernel << ' ' << key.name << ' ' << key.constants.set_mask << ' ' << key.constants.bool_mask;
-  for (uint32_t value : key.constants.values) line << ' ' << value;
-  return line.str();
+  std::string line =
+      concat(key.kernel, ' ', key.name, ' ', key.constants.set_mask, ' ', key.constants.bool_mask);
+  for (uint32_t value : key.constants.values) line += concat(' ', value);
+  return line;
 }
 
+namespace {
+
+/// Cuts the next word off the text; empty at its end.
+std::string_view next_word(std::string_view& text) {
+  text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
+  const std::string_view word = text.substr(0, text.find(' '));
+  text.remove_prefix(word.size());
+  return word;
+}
+
+bool read_number(std::string_view& text, uint32_t& value) {
+  const std::string_view word = next_word(text);
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
+  return error == std::errc() && end == word.data() + word.size();
+}
+
+}  // namespace
+
 std::optional<PipelineKey> key_from_line(const std::string& line) {
-  std::istringstream text(line);
+  std::string_view text = line;
   PipelineKey key;
-  text >> key.kernel >> key.name >> key.constants.set_mask >> key.constants.bool_mask;
-  for (uint32_t& value : key.constants.values) text >> value;
-  std::string rest;
-  if (!text || text >> rest) return std::nullopt;
+  key.kernel = next_word(text);
+  key.name = next_word(text);
+  bool complete = !key.name.empty() && read_number(text, key.constants.set_mask) &&
+                  read_number(text, key.constants.bool_mask);
+  for (uint32_t& value : key.constants.values) complete = complete && read_number(text, value);
+  if (!complete || !next_word(text).empty()) return std::nullopt;
   return key;
 }
 
