@@ -20,6 +20,12 @@ echo "== ruff"
 "$bin/ruff" format --check .
 echo "== mypy"
 "$bin/mypy"
+echo "== casters of the bindings"
+strays=$(git grep -l 'nanobind/\(nanobind\|stl/.*\)\.h' -- cpp/bindings ':!cpp/bindings/casters.h' || true)
+if [ -n "$strays" ]; then
+  echo "include bindings/casters.h instead of nanobind's headers:" "$strays" >&2
+  exit 1
+fi
 echo "== file lengths"
 long=$(git ls-files '*.h' '*.cpp' '*.mm' '*.metal' '*.py' | xargs wc -l | awk '$2 != "total" && $1 > 500')
 if [ -n "$long" ]; then

@@ -1,8 +1,5 @@
 #include "bindings/array.h"
 
-#include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
-
 #include <cstring>
 #include <utility>
 #include <vector>

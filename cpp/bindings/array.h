@@ -1,7 +1,7 @@
 // `metalhead.Array`: memory of a device, seen by NumPy without a copy.
 #pragma once
 
-#include <nanobind/nanobind.h>
+#include "bindings/casters.h"
 
 #include <memory>
 #include <span>

@@ -1,5 +1,3 @@
-#include <nanobind/stl/string.h>
-
 #include <array>
 #include <optional>
 #include <vector>

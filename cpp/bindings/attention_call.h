@@ -1,7 +1,7 @@
 // One attention call from Python: reads the arguments, runs the op, returns results of the caller's kind.
 #pragma once
 
-#include <nanobind/nanobind.h>
+#include "bindings/casters.h"
 
 #include "ops/attention.h"
 

@@ -1,10 +1,6 @@
 #include "bindings/device.h"
 #include "bindings/gil.h"
 
-#include <nanobind/stl/optional.h>
-#include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
-
 #include <optional>
 #include <string>
 

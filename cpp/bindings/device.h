@@ -1,7 +1,7 @@
 // `metalhead.Device`: a handle to one of the process's devices.
 #pragma once
 
-#include <nanobind/nanobind.h>
+#include "bindings/casters.h"
 
 #include "core/device.h"
 

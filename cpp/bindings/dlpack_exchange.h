@@ -1,8 +1,8 @@
 // DLPack's table of C functions, which the types of some libraries offer as `__dlpack_c_exchange_api__`.
 #pragma once
 
-#include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include "bindings/casters.h"
 
 #include <cstdint>
 

@@ -1,7 +1,6 @@
 #include "bindings/foreign_array.h"
 
 #include <nanobind/ndarray.h>
-#include <nanobind/stl/string.h>
 
 #include <memory>
 #include <utility>

@@ -2,7 +2,7 @@
 // `__dlpack__`.
 #pragma once
 
-#include <nanobind/nanobind.h>
+#include "bindings/casters.h"
 
 #include "bindings/array.h"
 #include "core/tensor.h"

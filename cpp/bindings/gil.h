@@ -1,7 +1,7 @@
 // Lets other Python threads run while a kernel does, also while the interpreter shuts down.
 #pragma once
 
-#include <nanobind/nanobind.h>
+#include "bindings/casters.h"
 
 #include <cstdint>
 

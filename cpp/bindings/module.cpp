@@ -1,5 +1,5 @@
 // The extension module metalhead._core: registers errors, devices, arrays and operations.
-#include <nanobind/nanobind.h>
+#include "bindings/casters.h"
 
 #include "bindings/array.h"
 #include "bindings/attention_call.h"

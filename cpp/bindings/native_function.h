@@ -2,7 +2,7 @@
 // without a Python frame.
 #pragma once
 
-#include <nanobind/nanobind.h>
+#include "bindings/casters.h"
 
 #include <cstddef>
 #include <initializer_list>

@@ -1,7 +1,7 @@
 // The only place that touches NumPy's C API: arrays to tensors and back.
 #pragma once
 
-#include <nanobind/nanobind.h>
+#include "bindings/casters.h"
 
 #include <optional>
 #include <span>

@@ -1,7 +1,7 @@
 // Turns Python arrays into tensors that a device can use, and results back into arrays of the caller's kind.
 #pragma once
 
-#include <nanobind/nanobind.h>
+#include "bindings/casters.h"
 
 #include <memory>
 #include <optional>

@@ -1,7 +1,7 @@
 // Reads Python scalars with errors that name the op and the argument.
 #pragma once
 
-#include <nanobind/nanobind.h>
+#include "bindings/casters.h"
 
 #include <cstdint>
 

@@ -1,7 +1,7 @@
 // Registers the functions of the TurboQuant codec and of attention over packed caches.
 #pragma once
 
-#include <nanobind/nanobind.h>
+#include "bindings/casters.h"
 
 namespace metalhead::python {
 
