@@ -4,13 +4,6 @@
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 namespace {
 
-template <class T>
-METALHEAD_INLINE const T* first_row(const char* data, const metalhead_long* strides,
-                                    const TileRequest& request) {
-  return reinterpret_cast<const T*>(data) + request.sequence->batch * strides[0] +
-         request.kv_head * strides[1];
-}
-
 /// kLanes keys, `dims` (up to kLanes) coordinates from `dim` on, transposed into a panel.
 template <class T>
 METALHEAD_INLINE void transpose_block(const T* const (&rows)[kLanes], int keys, int64_t dim, int dims,
@@ -41,11 +34,7 @@ void load_keys(const TileRequest& request, int64_t /*panel_rows*/, float* panels
   const int64_t head_dim = params.head_dim;
   for (int key = 0; key < static_cast<int>(round_up(request.count, kPanelWidth)); key += kLanes) {
     const T* rows[kLanes];
-    const int keys = static_cast<int>(larger(0, smaller(kLanes, request.count - key)));
-    for (int i = 0; i < kLanes; ++i) {
-      const int64_t row = request.first_key + smaller(key + i, request.count - 1);
-      rows[i] = base + physical_row(*request.sequence, row) * params.key_strides[2];
-    }
+    const int keys = rows_of_keys(request, base, params.key_strides[2], key, rows);
     float* panel = panels + key / kPanelWidth * (head_dim * kPanelWidth) + key % kPanelWidth;
     int64_t dim = 0;
     if (keys == kLanes) {

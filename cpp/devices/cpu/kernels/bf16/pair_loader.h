@@ -6,12 +6,6 @@
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
-METALHEAD_INLINE const BFloat16* first_bfloat16_row(const char* data, const metalhead_long* strides,
-                                                    const TileRequest& request) {
-  return reinterpret_cast<const BFloat16*>(data) + request.sequence->batch * strides[0] +
-         request.kv_head * strides[1];
-}
-
 /// `count` values as pairs, zeros up to `width` pairs.
 METALHEAD_INLINE void load_pair_row(float* to, const BFloat16* from, int64_t count, int64_t width) {
   for (int64_t pair = 0; pair < width; pair += kLanes) {
@@ -24,14 +18,10 @@ METALHEAD_INLINE void load_pair_row(float* to, const BFloat16* from, int64_t cou
 /// panel's rows), zeros past `count`.
 inline void load_key_pairs(const TileRequest& request, int64_t depth, float* panels) {
   const AttentionParams& params = *request.view->params;
-  const BFloat16* base = first_bfloat16_row(request.view->key, params.key_strides, request);
+  const BFloat16* base = first_row<BFloat16>(request.view->key, params.key_strides, request);
   for (int key = 0; key < static_cast<int>(round_up(request.count, kPanelWidth)); key += kLanes) {
     const BFloat16* rows[kLanes];
-    const int keys = static_cast<int>(larger(0, smaller(kLanes, request.count - key)));
-    for (int i = 0; i < kLanes; ++i) {
-      const int64_t row = request.first_key + smaller(key + i, request.count - 1);
-      rows[i] = base + physical_row(*request.sequence, row) * params.key_strides[2];
-    }
+    const int keys = rows_of_keys(request, base, params.key_strides[2], key, rows);
     float* panel = panels + key / kPanelWidth * (depth * kPanelWidth) + key % kPanelWidth;
     for (int64_t pair = 0; pair < depth; pair += kLanes) {
       const int values = static_cast<int>(smaller(2 * kLanes, params.head_dim - 2 * pair));
@@ -51,7 +41,7 @@ inline void load_key_pairs(const TileRequest& request, int64_t depth, float* pan
 /// first `ceil(count / 2)` written, zeros past `value_dim` and for a missing last key.
 inline void load_value_pairs(const TileRequest& request, int64_t panel_rows, float* panels) {
   const AttentionParams& params = *request.view->params;
-  const BFloat16* base = first_bfloat16_row(request.view->value, params.value_strides, request);
+  const BFloat16* base = first_row<BFloat16>(request.view->value, params.value_strides, request);
   const auto row_of = [&](int key) __attribute__((always_inline)) {
     return base + physical_row(*request.sequence, request.first_key + key) * params.value_strides[2];
   };
