@@ -37,10 +37,6 @@ ManagedTensor* export_array(const Array& array) {
   return &managed;
 }
 
-}  // namespace
-
-namespace {
-
 const ExchangeApi* find_exchange_api(PyObject* type) {
   static PyObject* const name = PyUnicode_InternFromString("__dlpack_c_exchange_api__");
   const nb::object capsule = nb::steal(PyObject_GetAttr(type, name));

@@ -59,6 +59,17 @@ METALHEAD_INLINE void join_pairs(float* row, int64_t count) {
 
 METALHEAD_INLINE void prefetch(const char* p) { __builtin_prefetch(p, 0, 2); }
 
+/// dots[i] = factor * the sum of the lanes of sums[i].
+METALHEAD_INLINE void store_lane_sums(const F32 (&sums)[kStreamSums], float factor, float* dots) {
+  METALHEAD_UNROLL
+  for (int i = 0; i < kStreamSums; i += kLanes) {
+    F32 part[kLanes];
+    METALHEAD_UNROLL
+    for (int l = 0; l < kLanes; ++l) part[l] = sums[i + l];
+    store(dots + i, reduce_add_each(part) * splat(factor));
+  }
+}
+
 /// scores[r * score_stride + j] = scale * (query row r . key j) for kRows rows; writes up to the next
 /// multiple of kStreamSums keys. Fetches `ahead`, rows that will be wanted soon, while it goes.
 template <class T, int kRows>
@@ -110,13 +121,7 @@ inline __attribute__((noinline)) void dot_rows(const float* query, int64_t query
       add(dim, k);
     }
     alignas(64) float dots[kStreamSums];
-    METALHEAD_UNROLL
-    for (int i = 0; i < kStreamSums; i += kLanes) {
-      F32 part[kLanes];
-      METALHEAD_UNROLL
-      for (int l = 0; l < kLanes; ++l) part[l] = sums[i + l];
-      store(dots + i, reduce_add_each(part) * splat(scale));
-    }
+    store_lane_sums(sums, scale, dots);
     METALHEAD_UNROLL
     for (int r = 0; r < kRows; ++r) {
       __builtin_memcpy(scores + r * score_stride + first, dots + r * kKeys, kKeys * sizeof(float));

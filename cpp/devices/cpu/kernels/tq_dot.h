@@ -77,13 +77,7 @@ METALHEAD_INLINE void store_dots(const F32 (&sums)[kStreamSums], float factor, f
   reduce_add_halves(sums, halves);
   for (int i = 0; i < 2; ++i) store(dots + i * kLanes, halves[i] * splat(factor));
 #else
-  METALHEAD_UNROLL
-  for (int i = 0; i < kStreamSums; i += kLanes) {
-    F32 part[kLanes];
-    METALHEAD_UNROLL
-    for (int l = 0; l < kLanes; ++l) part[l] = sums[i + l];
-    store(dots + i, reduce_add_each(part) * splat(factor));
-  }
+  store_lane_sums(sums, factor, dots);
 #endif
 }
 

@@ -125,14 +125,13 @@ METALHEAD_INLINE void pair_row_tile(const Tile& tile, int64_t columns, const int
 template <class Tile>
 METALHEAD_INLINE void pair_rows(const Tile& tile, int rows, int64_t columns, const int32_t* b,
                                 int64_t panel_stride, float* c, int64_t c_stride) {
-  constexpr int kThird = kTileRows / 3;
   switch (rounded_tile_rows(rows)) {
     case 1:
       return pair_row_tile<1>(tile, columns, b, panel_stride, c, c_stride);
-    case kThird:
-      return pair_row_tile<kThird>(tile, columns, b, panel_stride, c, c_stride);
-    case 2 * kThird:
-      return pair_row_tile<2 * kThird>(tile, columns, b, panel_stride, c, c_stride);
+    case kThirdOfTile:
+      return pair_row_tile<kThirdOfTile>(tile, columns, b, panel_stride, c, c_stride);
+    case kTwoThirdsOfTile:
+      return pair_row_tile<kTwoThirdsOfTile>(tile, columns, b, panel_stride, c, c_stride);
     default:
       return pair_row_tile<kTileRows>(tile, columns, b, panel_stride, c, c_stride);
   }
