@@ -2,6 +2,8 @@
 file(GLOB METALHEAD_CPU_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cpp)
 file(GLOB METALHEAD_CPU_KERNELS CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/kernels/*.cpp)
 file(GLOB METALHEAD_CPU_BF16_KERNELS CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/kernels/bf16/*.cpp)
+file(GLOB METALHEAD_CPU_AMX_KERNELS CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/kernels/amx/*.cpp
+     ${CMAKE_CURRENT_LIST_DIR}/kernels/*tile_loader.cpp)
 target_sources(metalhead_core PRIVATE ${METALHEAD_CPU_SOURCES})
 
 # metalhead_add_cpu_kernels(namespace name macro kernels flags...): one object library with those kernels, a list's
@@ -30,12 +32,17 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   if(avx512 IN_LIST METALHEAD_CPU_ISAS)
     list(APPEND METALHEAD_AVX512 -mprefer-vector-width=512)
     metalhead_add_cpu_kernels(isa_avx512 avx512 ISA_AVX512 METALHEAD_CPU_KERNELS ${METALHEAD_AVX512})
-    # These are AVX-512 but for the kernels with bfloat16 dot products.
+    # These are AVX-512 but for sdpa. Builds with tests have them emulated too, for any AVX-512 machine and too slow for
+    # anything else.
     metalhead_add_cpu_kernels(isa_avx512_bf16 avx512_bf16 ISA_AVX512_BF16 METALHEAD_CPU_BF16_KERNELS ${METALHEAD_AVX512}
                               -mavx512bf16)
-    if(METALHEAD_BUILD_TESTS)  # the same kernels on any AVX-512 machine, too slow for anything but tests
+    metalhead_add_cpu_kernels(isa_amx_bf16 amx_bf16 ISA_AMX_BF16 METALHEAD_CPU_AMX_KERNELS ${METALHEAD_AVX512}
+                              -mavx512bf16 -mamx-tile -mamx-bf16)
+    if(METALHEAD_BUILD_TESTS)
       metalhead_add_cpu_kernels(isa_avx512_bf16_emulated avx512_bf16_emulated ISA_AVX512_BF16_EMULATED
                                 METALHEAD_CPU_BF16_KERNELS ${METALHEAD_AVX512})
+      metalhead_add_cpu_kernels(isa_amx_bf16_emulated amx_bf16_emulated ISA_AMX_BF16_EMULATED
+                                METALHEAD_CPU_AMX_KERNELS ${METALHEAD_AVX512})
     endif()
   endif()
 else()

@@ -4,6 +4,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "core/error.h"
 
@@ -18,6 +22,13 @@ const KernelTable& kernel_table();
 }
 namespace isa_avx512 {
 const KernelTable& kernel_table();
+}
+// Defined by kernels/amx/sdpa_amx.cpp.
+namespace isa_amx_bf16 {
+void sdpa(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch);
+}
+namespace isa_amx_bf16_emulated {
+void sdpa(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch);
 }
 // Defined by kernels/bf16/sdpa_bf16.cpp.
 namespace isa_avx512_bf16 {
@@ -62,6 +73,23 @@ bool runs_avx2() {
   return runs_avx512() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & kAvx512Bf16) != 0;
 }
 
+/// Linux lets a process use tile registers once it has asked for them; other systems are not known to.
+[[maybe_unused]] bool tile_registers_are_granted() {
+#ifdef __linux__
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
+[[maybe_unused]] bool runs_amx_bf16() {
+  constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return runs_avx512_bf16() && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 &&
+         (edx & kAmxBf16) != 0 && (edx & kAmxTile) != 0 && tile_registers_are_granted();
+}
+
 /// bfloat16 dot products at twice the rate of float32 multiply-adds. Intel's, measured on Sapphire Rapids,
 /// run at half of it: its kernels are there for those who name them.
 [[maybe_unused]] bool gains_by_avx512_bf16() { return runs_avx512_bf16() && __builtin_cpu_is("amd"); }
@@ -77,7 +105,7 @@ const KernelTable& avx512_table_with(std::string_view instruction_set) {
     const std::span<const KernelEntry> avx512 = isa_avx512::kernel_table().entries;
     std::vector<KernelEntry> entries(avx512.begin(), avx512.end());
     for (KernelEntry& entry : entries) {
-      if (entry.name == "sdpa") entry.function = kSdpa;
+      if (entry.name == "sdpa" || entry.name == "tq_sdpa") entry.function = kSdpa;
     }
     return entries;
   }();
@@ -94,10 +122,16 @@ struct Level {
 #ifdef METALHEAD_HAVE_ISA_AVX512_BF16
 const KernelTable& avx512_bf16_table() { return avx512_table_with<isa_avx512_bf16::sdpa>("avx512_bf16"); }
 #endif
+#ifdef METALHEAD_HAVE_ISA_AMX_BF16
+const KernelTable& amx_bf16_table() { return avx512_table_with<isa_amx_bf16::sdpa>("amx_bf16"); }
+#endif
 
 /// Every instruction set of this build, the fastest one first; an emulated one, only ever by name, last.
 const std::vector<Level>& levels() {
   static const std::vector<Level> kLevels = {
+#ifdef METALHEAD_HAVE_ISA_AMX_BF16
+      {amx_bf16_table, runs_amx_bf16},
+#endif
 #ifdef METALHEAD_HAVE_ISA_AVX512_BF16
       {avx512_bf16_table, gains_by_avx512_bf16},
 #endif
@@ -119,6 +153,12 @@ const std::vector<Level>& levels() {
 #ifdef METALHEAD_HAVE_ISA_AVX512_BF16_EMULATED
       {[]() -> const KernelTable& {
          return avx512_table_with<isa_avx512_bf16_emulated::sdpa>("avx512_bf16_emulated");
+       },
+       runs_avx512},
+#endif
+#ifdef METALHEAD_HAVE_ISA_AMX_BF16_EMULATED
+      {[]() -> const KernelTable& {
+         return avx512_table_with<isa_amx_bf16_emulated::sdpa>("amx_bf16_emulated");
        },
        runs_avx512},
 #endif

@@ -39,7 +39,7 @@ struct KernelEntry {
 
 /// Kernels of one instruction set.
 struct KernelTable {
-  std::string_view instruction_set;  ///< x86-64-v2, avx2, avx512, avx512_bf16 or neon
+  std::string_view instruction_set;  ///< x86-64-v2, avx2, avx512, avx512_bf16, amx_bf16 or neon
   std::span<const KernelEntry> entries;
 
   /// The kernel's function; throws KernelError that names the kernel and the instruction set.

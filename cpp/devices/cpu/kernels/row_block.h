@@ -17,18 +17,20 @@ constexpr int64_t kTilePlaces = 32768;
 /// sets.
 constexpr int kScoreStride = kMaxTileKeys + 16;
 /// Rows of a row tile, in whole vectors.
-constexpr int kStatsStride = (kTileRows + kLanes - 1) / kLanes * kLanes;
+template <class Tiles>
+constexpr int kStatsStride = (Tiles::kRows + kLanes - 1) / kLanes * kLanes;
 
 /// The sizes of a tile as a kernel stores it. A place holds 4 bytes: a float, or whatever its products take.
 struct TileShape {
-  int keys;            ///< a multiple of kPanelWidth, up to kMaxTileKeys
-  int64_t depth;       ///< places of a query and of a key
-  int64_t value_rows;  ///< rows of a panel of values
+  int keys;               ///< a multiple of kPanelWidth, up to kMaxTileKeys
+  int64_t depth;          ///< places of a query and of a key
+  int64_t value_rows;     ///< rows of a panel of values
+  int64_t workspace = 0;  ///< floats of RowBlock::workspace
 };
 
-/// Keys of a tile of which each takes `places`, so that the tile takes kTilePlaces.
-METALHEAD_INLINE int tile_keys_for(int64_t places) {
-  const int64_t keys = kTilePlaces / places / kPanelWidth * kPanelWidth;
+/// Keys of a tile of which each takes `places`, so that the tile takes `tile_places`.
+METALHEAD_INLINE int tile_keys_for(int64_t places, int64_t tile_places = kTilePlaces) {
+  const int64_t keys = tile_places / places / kPanelWidth * kPanelWidth;
   return static_cast<int>(larger(kPanelWidth, smaller(kMaxTileKeys, keys)));
 }
 
@@ -42,36 +44,38 @@ struct RowBlock {
   TileShape tile;
   bool has_plain_scores;
   int64_t sums_stride;   ///< floats between rows of `sums`
-  float* query;          ///< panels [depth][kTileRows] of kTileRows rows
+  float* query;          ///< depth * Tiles::kRows places for each row tile
   float* sums;           ///< [rows][sums_stride]: weighted values so far
   QueryRow* query_rows;  ///< [rows]
   float* maxima;         ///< [row tiles][kStatsStride]
   float* totals;         ///< [row tiles][kStatsStride]: sums of weights
   float* keys;           ///< key panels of a tile
   float* values;         ///< value panels of a tile
-  float* scores;         ///< [kTileRows][kScoreStride]
-  float* staged_rows;    ///< [kTileRows][depth in whole vectors]: queries on their way to `query`
+  float* scores;         ///< [Tiles::kRows][kScoreStride]
+  float* workspace;      ///< whatever else the products need
   float* query_signs;    ///< [head_dim]: see rotate_row; where keys are packed
   float* out_signs;      ///< [value_dim]; where values are packed
 };
 
 constexpr int64_t kQueryRowFloats = sizeof(QueryRow) / sizeof(float);
 
-inline void allocate(RowBlock& block, Scratch& scratch) {
+template <class Tiles>
+void allocate(RowBlock& block, Scratch& scratch) {
+  constexpr int kRows = Tiles::kRows;
   const AttentionParams& params = *block.view->params;
   const int64_t all_rows = block.view->group * params.query_length;
-  const int64_t rows = round_up(smaller(params.rows_per_group, all_rows), kTileRows);
+  const int64_t rows = round_up(smaller(params.rows_per_group, all_rows), kRows);
   const int64_t value_width = round_up(params.value_dim, kPanelWidth);
   block.sums_stride = value_width + 16;
   ScratchLayout layout;
   const int64_t query = layout.add(rows * block.tile.depth), sums = layout.add(rows * block.sums_stride);
-  const int64_t maxima = layout.add(rows / kTileRows * kStatsStride),
-                totals = layout.add(rows / kTileRows * kStatsStride);
+  const int64_t maxima = layout.add(rows / kRows * kStatsStride<Tiles>),
+                totals = layout.add(rows / kRows * kStatsStride<Tiles>);
   const int64_t query_rows = layout.add(rows * kQueryRowFloats);
   const int64_t keys = layout.add(block.tile.keys * round_up(block.tile.depth, kLanes));
   const int64_t values = layout.add(block.tile.value_rows * value_width),
-                scores = layout.add(kTileRows * kScoreStride);
-  const int64_t staged_rows = layout.add(kTileRows * round_up(block.tile.depth, kLanes));
+                scores = layout.add(kRows * kScoreStride);
+  const int64_t workspace = layout.add(block.tile.workspace);
   const int64_t query_signs = layout.add(block.view->rotate_query ? params.head_dim : 0),
                 out_signs = layout.add(block.view->rotate_out ? params.value_dim : 0);
   float* memory = layout.reserve(scratch);
@@ -83,33 +87,24 @@ inline void allocate(RowBlock& block, Scratch& scratch) {
   block.keys = memory + keys;
   block.values = memory + values;
   block.scores = memory + scores;
-  block.staged_rows = memory + staged_rows;
+  block.workspace = memory + workspace;
   block.query_signs = memory + query_signs;
   block.out_signs = memory + out_signs;
   if (block.view->rotate_query) expand_signs(params.key_signs, params.head_dim, block.query_signs);
   if (block.view->rotate_out) expand_signs(params.value_signs, params.value_dim, block.out_signs);
 }
 
-/// to[column * count + r] = rows[r * stride + column] for r < count.
-METALHEAD_INLINE void transpose_rows(const float* rows, int64_t stride, int count, float* to,
-                                     int64_t columns) {
-  for (int64_t column = 0; column < columns; column += kLanes) {
-    for (int first = 0; first < count; first += kLanes) {
-      const int taken = static_cast<int>(smaller(kLanes, count - first));
-      F32 block[kLanes];
-      METALHEAD_UNROLL
-      for (int r = 0; r < kLanes; ++r) {
-        block[r] = r < taken ? load(rows + (first + r) * stride + column) : zero();
-      }
-      transpose(block);
-      for (int c = 0; c < kLanes && column + c < columns; ++c) {
-        store_partial(to + (column + c) * count + first, block[c], taken);
-      }
-    }
-  }
+/// A query as float32, rotated where keys are packed; zeros up to `width`.
+METALHEAD_INLINE void load_float_query(const RowBlock& block, const QueryRow& query, float* row,
+                                       int64_t width) {
+  const AttentionView& view = *block.view;
+  const int head_dim = view.params->head_dim;
+  load_row(row, query_address(view, query), view.query_dtype, head_dim, width, 1.0f);
+  if (view.rotate_query) rotate_row(row, head_dim, block.query_signs, rotation_factor(head_dim), false);
 }
 
-inline void begin_block(const RowBlock& block) {
+template <class Tiles>
+void begin_block(const RowBlock& block) {
   const AttentionView& view = *block.view;
   const int64_t heads = block.kv_head * view.group;
   int64_t row = block.first_row / view.group, member = block.first_row % view.group;
@@ -117,30 +112,16 @@ inline void begin_block(const RowBlock& block) {
     block.query_rows[r] = query_row_at(view, block.sequence, heads + member, row);
     if (++member == view.group) member = 0, ++row;
   }
-  const int64_t rows = round_up(block.rows, kTileRows);
+  const int64_t rows = round_up(block.rows, Tiles::kRows);
   __builtin_memset(block.sums, 0, static_cast<size_t>(rows * block.sums_stride) * sizeof(float));
-  for (int64_t i = 0; i < rows / kTileRows * kStatsStride; ++i) {
+  for (int64_t i = 0; i < rows / Tiles::kRows * kStatsStride<Tiles>; ++i) {
     block.maxima[i] = kMinusInfinity;
     block.totals[i] = 0.0f;
   }
 }
 
-/// The queries of a row tile, its rows beside each other: the order in which register tiles read them.
-template <class Tiles>
-void load_queries(const Tiles& tiles, const RowBlock& block, int first) {
-  const int64_t depth = block.tile.depth, width = round_up(depth, kLanes);
-  for (int r = 0; r < kTileRows; ++r) {
-    float* row = block.staged_rows + r * width;
-    if (first + r < block.rows) {
-      tiles.load_query(block, block.query_rows[first + r], row, width);
-    } else {
-      __builtin_memset(row, 0, static_cast<size_t>(width) * sizeof(float));
-    }
-  }
-  transpose_rows(block.staged_rows, width, kTileRows, block.query + first * depth, depth);
-}
-
 /// Scores of keys first_key + [begin, end) in each row of a row tile become weights; fills `shrink`.
+template <class Tiles>
 METALHEAD_INLINE void weigh(const RowBlock& block, int first, int rows, int begin, int end, int64_t first_key,
                             float* shrink) {
   const QueryRow* query_rows = block.query_rows + first;
@@ -151,9 +132,9 @@ METALHEAD_INLINE void weigh(const RowBlock& block, int first, int rows, int begi
       finish_scores(*block.view, query_rows[i], block.scores + i * kScoreStride, begin, end, first_key);
     }
   }
-  const int stats = first / kTileRows * kStatsStride;
+  const int stats = first / Tiles::kRows * kStatsStride<Tiles>;
   METALHEAD_UNROLL
-  for (int i = 0; i < kTileRows; i += kLanes) {
+  for (int i = 0; i < Tiles::kRows; i += kLanes) {
     const int taken = static_cast<int>(larger(0, smaller(kLanes, rows - i)));
     softmax_step(block.scores + i * kScoreStride, kScoreStride, taken, begin, end, block.maxima + stats + i,
                  block.totals + stats + i, shrink + i);
@@ -164,26 +145,27 @@ METALHEAD_INLINE void weigh(const RowBlock& block, int first, int rows, int begi
 template <class Tiles>
 void attend_row_tile(const Tiles& tiles, const RowBlock& block, int first, KeyRange visible,
                      int64_t first_key, int count) {
-  const int rows = static_cast<int>(smaller(kTileRows, block.rows - first));
+  const int rows = static_cast<int>(smaller(Tiles::kRows, block.rows - first));
   const int64_t low = larger(0, visible.begin - first_key);
   const int64_t high = smaller(count, visible.end - first_key);
   if (low >= high) return;
   const int begin = static_cast<int>(low) / kPanelWidth * kPanelWidth, end = static_cast<int>(high);
 
   tiles.score(block, first, rows, begin, end);
-  alignas(64) float shrink[kStatsStride];
-  weigh(block, first, rows, begin, end, first_key, shrink);
+  alignas(64) float shrink[kStatsStride<Tiles>];
+  weigh<Tiles>(block, first, rows, begin, end, first_key, shrink);
   tiles.add_values(block, first, rows, begin, end, shrink);
 }
 
 /// Writes the rows of the row tile that starts at row `first`.
-inline void write_rows(const RowBlock& block, int first) {
+template <class Tiles>
+void write_rows(const RowBlock& block, int first) {
   const AttentionView& view = *block.view;
   const int value_dim = view.params->value_dim;
   const float scale = view.rotate_out ? rotation_factor(value_dim) : 1.0f;
-  const int end = static_cast<int>(smaller(first + kTileRows, block.rows));
+  const int end = static_cast<int>(smaller(first + Tiles::kRows, block.rows));
   for (int r = first; r < end; ++r) {
-    const int at = r / kTileRows * kStatsStride + r % kTileRows;
+    const int at = r / Tiles::kRows * kStatsStride<Tiles> + r % Tiles::kRows;
     float* sums = block.sums + r * block.sums_stride;
     if (view.rotate_out) rotate_row(sums, value_dim, block.out_signs, scale, true);
     write_rotated_row(view, block.query_rows[r], sums, {block.maxima[at], block.totals[at]});
@@ -192,28 +174,28 @@ inline void write_rows(const RowBlock& block, int first) {
 
 template <class Tiles>
 void attend_block(const Tiles& tiles, const RowBlock& block) {
-  begin_block(block);
+  begin_block<Tiles>(block);
   // Both ends of what is visible grow with the row.
   const KeyRange visible{block.query_rows[0].visible.begin, block.query_rows[block.rows - 1].visible.end};
   int written = 0;
   for (int64_t key = visible.begin; key < visible.end; key += block.tile.keys) {
     const int count = static_cast<int>(smaller(block.tile.keys, visible.end - key));
     const TileRequest request{block.view, &block.sequence, block.kv_head, key, count};
-    tiles.load(request, block);
+    tiles.load_tile(request, block);
     const bool is_first = key == visible.begin;
-    for (int first = written; first < block.rows; first += kTileRows) {
-      const int last = static_cast<int>(smaller(first + kTileRows, block.rows)) - 1;
+    for (int first = written; first < block.rows; first += Tiles::kRows) {
+      const int last = static_cast<int>(smaller(first + Tiles::kRows, block.rows)) - 1;
       const KeyRange seen{block.query_rows[first].visible.begin, block.query_rows[last].visible.end};
       const bool is_last = seen.end <= key + count;
-      if (is_first) load_queries(tiles, block, first);
+      if (is_first) tiles.load_queries(block, first);
       attend_row_tile(tiles, block, first, seen, key, count);
       if (!is_last) continue;
-      write_rows(block, first);
-      written = first + kTileRows;
+      write_rows<Tiles>(block, first);
+      written = first + Tiles::kRows;
     }
   }
   // Without any visible key nothing was written.
-  for (; written < block.rows; written += kTileRows) write_rows(block, written);
+  for (; written < block.rows; written += Tiles::kRows) write_rows<Tiles>(block, written);
 }
 
 /// The row blocks [begin, end) of a launch. `Tiles` says how queries, keys and values are stored and
@@ -226,7 +208,7 @@ void attend_blocks(const Tiles& tiles, const AttentionView& view, uint64_t begin
   block.view = &view;
   block.tile = Tiles::shape(*view.params);
   block.has_plain_scores = has_plain_scores(view);
-  allocate(block, scratch);
+  allocate<Tiles>(block, scratch);
   const int64_t all_rows = view.group * view.params->query_length;
   for (uint64_t index = begin; index < end; ++index) {
     const GridPosition at = grid_position(launch, index);

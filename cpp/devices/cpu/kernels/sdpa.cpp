@@ -1,7 +1,7 @@
 // Attention for many query rows: tiles of keys and values as panels, register-tiled products, online softmax
 // between them.
 #include "devices/cpu/kernels/kernels.h"
-#include "devices/cpu/kernels/row_block.h"
+#include "devices/cpu/kernels/query_panel.h"
 #include "devices/cpu/kernels/tq_tile_loader.h"
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
@@ -9,24 +9,22 @@ namespace {
 
 /// Queries, keys and values of any type, as float32.
 struct Float32Tiles {
+  static constexpr int kRows = kTileRows;
+
   TileLoader load_keys, load_values;
 
   static TileShape shape(const AttentionParams& params) {
     const int keys = tile_keys_for(larger(params.head_dim, params.value_dim));
-    return {keys, params.head_dim, keys};
+    return {keys, params.head_dim, keys, query_panel_workspace(params.head_dim)};
   }
 
-  void load_query(const RowBlock& block, const QueryRow& query, float* row, int64_t width) const {
-    const AttentionView& view = *block.view;
-    const int64_t head_dim = view.params->head_dim;
-    load_row(row, query_address(view, query), view.query_dtype, head_dim, width, 1.0f);
-    if (view.rotate_query) {
-      const int dim = view.params->head_dim;
-      rotate_row(row, dim, block.query_signs, rotation_factor(dim), false);
-    }
+  void load_queries(const RowBlock& block, int first) const {
+    load_query_panel(block, first, [&](const QueryRow& query, float* row, int64_t width) {
+      load_float_query(block, query, row, width);
+    });
   }
 
-  void load(const TileRequest& request, const RowBlock& block) const {
+  void load_tile(const TileRequest& request, const RowBlock& block) const {
     load_keys(request, block.tile.depth, block.keys);
     load_values(request, block.tile.value_rows, block.values);
   }

@@ -3,7 +3,7 @@
 #include "devices/cpu/kernels/bf16/pair_loader.h"
 #include "devices/cpu/kernels/bf16/pair_tile.h"
 #include "devices/cpu/kernels/kernels.h"
-#include "devices/cpu/kernels/row_block.h"
+#include "devices/cpu/kernels/query_panel.h"
 
 // Any processor with bfloat16 dot products runs the plain AVX-512 kernels too.
 namespace metalhead::cpu::isa_avx512 {
@@ -30,18 +30,22 @@ METALHEAD_INLINE void split_weights(float* weights, int begin, int end) {
 
 /// Pairs of coordinates for the scores, pairs of keys for the weighted values.
 struct BFloat16Tiles {
+  static constexpr int kRows = kTileRows;
+
   static TileShape shape(const AttentionParams& params) {
     const int64_t depth = round_up(params.head_dim, 2) / 2;
     const int keys = tile_keys_for(larger(depth, round_up(params.value_dim, 2) / 2));
-    return {keys, depth, keys / 2};
+    return {keys, depth, keys / 2, query_panel_workspace(depth)};
   }
 
-  void load_query(const RowBlock& block, const QueryRow& query, float* row, int64_t width) const {
-    const auto* from = reinterpret_cast<const BFloat16*>(query_address(*block.view, query));
-    load_pair_row(row, from, block.view->params->head_dim, width);
+  void load_queries(const RowBlock& block, int first) const {
+    load_query_panel(block, first, [&](const QueryRow& query, float* row, int64_t width) {
+      const auto* from = reinterpret_cast<const BFloat16*>(query_address(*block.view, query));
+      load_pair_row(row, from, block.view->params->head_dim, width);
+    });
   }
 
-  void load(const TileRequest& request, const RowBlock& block) const {
+  void load_tile(const TileRequest& request, const RowBlock& block) const {
     load_key_pairs(request, block.tile.depth, block.keys);
     load_value_pairs(request, block.tile.value_rows, block.values);
   }
