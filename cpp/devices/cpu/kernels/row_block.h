@@ -16,16 +16,18 @@ constexpr int64_t kTilePlaces = 32768;
 /// Floats between rows of scores: not a power of two, so that rows of one column fall into different cache
 /// sets.
 constexpr int kScoreStride = kMaxTileKeys + 16;
-/// Rows of a row tile, in whole vectors.
+/// Rows of a row tile, in whole vectors. `Tiles::kRows` is how many rows meet a tile of keys at a time,
+/// `Tiles::kPaddedTo` a divisor of it: so many more rows of sums may be computed than there are.
 template <class Tiles>
 constexpr int kStatsStride = (Tiles::kRows + kLanes - 1) / kLanes * kLanes;
 
 /// The sizes of a tile as a kernel stores it. A place holds 4 bytes: a float, or whatever its products take.
 struct TileShape {
-  int keys;               ///< a multiple of kPanelWidth, up to kMaxTileKeys
-  int64_t depth;          ///< places of a query and of a key
-  int64_t value_rows;     ///< rows of a panel of values
-  int64_t workspace = 0;  ///< floats of RowBlock::workspace
+  int keys;            ///< a multiple of kPanelWidth, up to kMaxTileKeys
+  int64_t depth;       ///< places of a query and of a key
+  int64_t value_rows;  ///< rows of a panel of values
+  int64_t scores;      ///< floats of RowBlock::scores
+  int64_t workspace;   ///< floats of RowBlock::workspace
 };
 
 /// Keys of a tile of which each takes `places`, so that the tile takes `tile_places`.
@@ -51,7 +53,7 @@ struct RowBlock {
   float* totals;         ///< [row tiles][kStatsStride]: sums of weights
   float* keys;           ///< key panels of a tile
   float* values;         ///< value panels of a tile
-  float* scores;         ///< [Tiles::kRows][kScoreStride]
+  float* scores;         ///< [kTileRows][kScoreStride], or as the kernel likes it
   float* workspace;      ///< whatever else the products need
   float* query_signs;    ///< [head_dim]: see rotate_row; where keys are packed
   float* out_signs;      ///< [value_dim]; where values are packed
@@ -74,7 +76,7 @@ void allocate(RowBlock& block, Scratch& scratch) {
   const int64_t query_rows = layout.add(rows * kQueryRowFloats);
   const int64_t keys = layout.add(block.tile.keys * round_up(block.tile.depth, kLanes));
   const int64_t values = layout.add(block.tile.value_rows * value_width),
-                scores = layout.add(kRows * kScoreStride);
+                scores = layout.add(block.tile.scores);
   const int64_t workspace = layout.add(block.tile.workspace);
   const int64_t query_signs = layout.add(block.view->rotate_query ? params.head_dim : 0),
                 out_signs = layout.add(block.view->rotate_out ? params.value_dim : 0);
@@ -112,9 +114,10 @@ void begin_block(const RowBlock& block) {
     block.query_rows[r] = query_row_at(view, block.sequence, heads + member, row);
     if (++member == view.group) member = 0, ++row;
   }
-  const int64_t rows = round_up(block.rows, Tiles::kRows);
+  const int64_t rows = round_up(block.rows, Tiles::kPaddedTo);
   __builtin_memset(block.sums, 0, static_cast<size_t>(rows * block.sums_stride) * sizeof(float));
-  for (int64_t i = 0; i < rows / Tiles::kRows * kStatsStride<Tiles>; ++i) {
+  const int64_t tiles = (rows + Tiles::kRows - 1) / Tiles::kRows;
+  for (int64_t i = 0; i < tiles * kStatsStride<Tiles>; ++i) {
     block.maxima[i] = kMinusInfinity;
     block.totals[i] = 0.0f;
   }
@@ -141,15 +144,24 @@ METALHEAD_INLINE void weigh(const RowBlock& block, int first, int rows, int begi
   }
 }
 
-/// One tile of keys and values against the row tile that starts at row `first` of the block.
+/// `count` keys from `first_key` on, counted from there: those that some of the rows [first, first + rows)
+/// see, from a whole panel on.
+METALHEAD_INLINE KeyRange seen_keys(const RowBlock& block, int first, int rows, int64_t first_key,
+                                    int count) {
+  const int64_t low = larger(0, block.query_rows[first].visible.begin - first_key);
+  const int64_t high = smaller(count, block.query_rows[first + rows - 1].visible.end - first_key);
+  if (low >= high) return {0, 0};
+  return {low / kPanelWidth * kPanelWidth, high};
+}
+
+/// One tile of keys and values against the row tile that starts at row `first` of the block: scores, weights
+/// and weighted values in turn.
 template <class Tiles>
-void attend_row_tile(const Tiles& tiles, const RowBlock& block, int first, KeyRange visible,
-                     int64_t first_key, int count) {
+void attend_row_tile(const Tiles& tiles, const RowBlock& block, int first, int64_t first_key, int count) {
   const int rows = static_cast<int>(smaller(Tiles::kRows, block.rows - first));
-  const int64_t low = larger(0, visible.begin - first_key);
-  const int64_t high = smaller(count, visible.end - first_key);
-  if (low >= high) return;
-  const int begin = static_cast<int>(low) / kPanelWidth * kPanelWidth, end = static_cast<int>(high);
+  const KeyRange seen = seen_keys(block, first, rows, first_key, count);
+  if (seen.end == 0) return;
+  const int begin = static_cast<int>(seen.begin), end = static_cast<int>(seen.end);
 
   tiles.score(block, first, rows, begin, end);
   alignas(64) float shrink[kStatsStride<Tiles>];
@@ -185,10 +197,9 @@ void attend_block(const Tiles& tiles, const RowBlock& block) {
     const bool is_first = key == visible.begin;
     for (int first = written; first < block.rows; first += Tiles::kRows) {
       const int last = static_cast<int>(smaller(first + Tiles::kRows, block.rows)) - 1;
-      const KeyRange seen{block.query_rows[first].visible.begin, block.query_rows[last].visible.end};
-      const bool is_last = seen.end <= key + count;
+      const bool is_last = block.query_rows[last].visible.end <= key + count;
       if (is_first) tiles.load_queries(block, first);
-      attend_row_tile(tiles, block, first, seen, key, count);
+      tiles.attend_rows(block, first, key, count);
       if (!is_last) continue;
       write_rows<Tiles>(block, first);
       written = first + Tiles::kRows;

@@ -9,13 +9,13 @@ namespace {
 
 /// Queries, keys and values of any type, as float32.
 struct Float32Tiles {
-  static constexpr int kRows = kTileRows;
+  static constexpr int kRows = kTileRows, kPaddedTo = kTileRows;
 
   TileLoader load_keys, load_values;
 
   static TileShape shape(const AttentionParams& params) {
     const int keys = tile_keys_for(larger(params.head_dim, params.value_dim));
-    return {keys, params.head_dim, keys, query_panel_workspace(params.head_dim)};
+    return {keys, params.head_dim, keys, kTileRows * kScoreStride, query_panel_workspace(params.head_dim)};
   }
 
   void load_queries(const RowBlock& block, int first) const {
@@ -27,6 +27,10 @@ struct Float32Tiles {
   void load_tile(const TileRequest& request, const RowBlock& block) const {
     load_keys(request, block.tile.depth, block.keys);
     load_values(request, block.tile.value_rows, block.values);
+  }
+
+  void attend_rows(const RowBlock& block, int first, int64_t first_key, int count) const {
+    attend_row_tile(*this, block, first, first_key, count);
   }
 
   void score(const RowBlock& block, int first, int rows, int begin, int end) const {

@@ -1,8 +1,7 @@
 // Attention for many query rows with AMX tiles: products of bfloat16, of which wider types are sums.
 #include "devices/cpu/kernels/amx/pair_panels.h"
-#include "devices/cpu/kernels/amx/tile_product.h"
+#include "devices/cpu/kernels/amx/row_pipeline.h"
 #include "devices/cpu/kernels/kernels.h"
-#include "devices/cpu/kernels/row_block.h"
 #include "devices/cpu/kernels/tq_tile_loader.h"
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
@@ -10,23 +9,14 @@ namespace {
 
 /// An L2 cache of 2 MiB, as every processor with AMX has, holds this beside the rows.
 constexpr int64_t kPartPlaces = 49152;
-constexpr int kMaxParts = 3;
-/// Places between rows of weights.
-constexpr int64_t kWeightStride = kMaxTileKeys / 2 * kMaxParts + 16;
-
-constexpr int64_t steps_of(int64_t values) { return (values + kStepRows - 1) / kStepRows; }
 
 METALHEAD_INLINE int32_t* as_pairs(float* places) { return reinterpret_cast<int32_t*>(places); }
 
-/// How many bfloat16 make a value of that type.
-METALHEAD_INLINE int parts_of(DType dtype) {
-  return dtype == DType::kBFloat16 ? 1 : dtype == DType::kFloat16 ? 2 : 3;
-}
-
+/// Values that are sums of bfloat16, and products of those. A single one is stored as it is found.
 template <class ScoreParts, class ValueParts>
 struct PartTiles {
-  static constexpr int kRows = kProductRows;
-  static constexpr int64_t kProductFloats = int64_t{kRows} * kPanelWidth;
+  using Pipeline = RowPipeline<ScoreParts, ValueParts>;
+  static constexpr int kRows = kPipelineRows, kPaddedTo = kProductRows;
   static constexpr bool kPairedKeys = ScoreParts::kB == 1, kPairedValues = ValueParts::kB == 1;
 
   TileRegisters* registers;
@@ -34,101 +24,63 @@ struct PartTiles {
 
   static TileShape shape(const AttentionParams& params) {
     const int64_t depth = steps_of(params.head_dim) * kTileSide * ScoreParts::kB;
-    const int64_t value_places = round_up(params.value_dim, kPanelWidth) / 2 * ValueParts::kB;
-    const int keys = tile_keys_for(larger(depth, value_places), kPartPlaces);
-    const int64_t wider = larger(params.head_dim, round_up(params.value_dim, kPanelWidth));
-    return {keys, depth, int64_t{keys / 2} * ValueParts::kB,
-            kRows * kWeightStride + kProductFloats + keys * wider};
+    const int64_t value_width = round_up(params.value_dim, kPanelWidth);
+    const int keys = tile_keys_for(larger(depth, value_width / 2 * ValueParts::kB), kPartPlaces);
+    const int64_t staged = kPairedKeys && kPairedValues ? 0 : keys * larger(params.head_dim, value_width);
+    return {
+        keys, depth, int64_t{keys / 2} * ValueParts::kB, Pipeline::kScoreFloats,
+        Pipeline::product_floats(params.value_dim) + larger(staged, round_up(params.head_dim, kStepRows))};
   }
 
-  int32_t* weights(const RowBlock& block) const { return as_pairs(block.workspace); }
-  float* product(const RowBlock& block) const { return block.workspace + kRows * kWeightStride; }
-  float* staged(const RowBlock& block) const { return product(block) + kProductFloats; }
+  /// Room for a tile of keys or values in float32, or a query.
+  METALHEAD_INLINE static float* staged(const RowBlock& block) {
+    return block.workspace + Pipeline::product_floats(block.view->params->value_dim);
+  }
 
-  /// Tiles [part][step][row][kTileSide].
+  /// Queries as tiles [part][step][row][kTileSide] for each kProductRows rows.
   void load_queries(const RowBlock& block, int first) const {
     const AttentionView& view = *block.view;
-    const int64_t width = steps_of(view.params->head_dim) * kStepRows;
-    int32_t* to = as_pairs(block.query + first * block.tile.depth);
-    __builtin_memset(to, 0, static_cast<size_t>(kRows * block.tile.depth) * sizeof(int32_t));
-    for (int r = first; r < block.rows && r < first + kRows; ++r, to += kTileSide) {
+    const int64_t depth = block.tile.depth, width = round_up(view.params->head_dim, kStepRows);
+    const int64_t end = smaller(first + kRows, round_up(block.rows, kProductRows));
+    __builtin_memset(block.query + first * depth, 0,
+                     static_cast<size_t>((end - first) * depth) * sizeof(float));
+    for (int r = first; r < block.rows && r < end; ++r) {
       const QueryRow& query = block.query_rows[r];
+      const int row = r % kProductRows;
+      int32_t* to = as_pairs(block.query + (r - row) * depth) + row * kTileSide;
       if constexpr (kPairedKeys) {
         const auto* from = reinterpret_cast<const BFloat16*>(query_address(view, query));
-        copy_pairs(from, view.params->head_dim, to, kRows * kTileSide);
+        copy_pairs(from, view.params->head_dim, to, kProductRows * kTileSide);
       } else {
         load_float_query(block, query, staged(block), width);
-        split_row<ScoreParts::kA>(staged(block), width, to, kRows * kTileSide);
+        split_row<ScoreParts::kA>(staged(block), width, to, kProductRows * kTileSide);
       }
     }
   }
 
   void load_tile(const TileRequest& request, const RowBlock& block) const {
     const AttentionParams& params = *block.view->params;
+    const int64_t depth = block.tile.depth, value_rows = block.tile.value_rows;
     if constexpr (kPairedKeys) {
-      load_key_pairs(request, block.tile.depth, block.keys);
+      load_key_pairs(request, depth, block.keys);
     } else {
       load_keys(request, params.head_dim, staged(block));
       const int64_t panels = (request.count + kPanelWidth - 1) / kPanelWidth;
-      split_panels<ScoreParts::kB>(staged(block), params.head_dim * kPanelWidth, params.head_dim, panels,
-                                   block.keys, block.tile.depth / ScoreParts::kB);
+      split_panels<ScoreParts::kB>(staged(block), int64_t{params.head_dim} * kPanelWidth, params.head_dim,
+                                   panels, block.keys, depth / ScoreParts::kB);
     }
     if constexpr (kPairedValues) {
-      load_value_steps(request, block.tile.value_rows, block.values);
+      load_value_steps(request, value_rows, block.values);
     } else {
       load_values(request, block.tile.keys, staged(block));
       const int64_t panels = (params.value_dim + kPanelWidth - 1) / kPanelWidth;
       split_panels<ValueParts::kB>(staged(block), int64_t{block.tile.keys} * kPanelWidth, request.count,
-                                   panels, block.values, block.tile.value_rows / ValueParts::kB);
+                                   panels, block.values, value_rows / ValueParts::kB);
     }
   }
 
-  void score(const RowBlock& block, int first, int rows, int begin, int end) const {
-    const int64_t depth = block.tile.depth, steps = steps_of(block.view->params->head_dim);
-    const LeftFactor queries{as_pairs(block.query + first * depth), kTileSide, kRows * kTileSide,
-                             steps * kRows * kTileSide};
-    const F32 scale = splat(block.view->params->scale);
-    for (int key = begin; key < end; key += kPanelWidth) {
-      const RightFactor keys{as_pairs(block.keys + key * depth), steps * kTileSide * kPanelWidth};
-      float* to = block.scores + key;
-      tile_product<ScoreParts>(*registers, rows, queries, keys, steps, to, kScoreStride);
-      for (int i = 0; i < rows; ++i, to += kScoreStride) {
-        store(to, load(to) * scale);
-        store(to + kLanes, load(to + kLanes) * scale);
-      }
-    }
-  }
-
-  void add_values(const RowBlock& block, int first, int rows, int begin, int end, const float* shrink) const {
-    for (int i = 0; i < rows; ++i) split_weights(block, i, begin, end);
-    const int first_step = begin / kStepRows;
-    const LeftFactor factors{weights(block) + first_step * ValueParts::kA * kTileSide, kWeightStride,
-                             ValueParts::kA * kTileSide, kTileSide};
-    const int64_t value_rows = block.tile.value_rows, part_stride = value_rows / ValueParts::kB * kPanelWidth;
-    const float* values = block.values + int64_t{first_step} * kTileSide * kPanelWidth;
-    float* sums = block.sums + first * block.sums_stride;
-    for (int64_t dim = 0; dim < block.view->params->value_dim; dim += kPanelWidth) {
-      const RightFactor panel{reinterpret_cast<const int32_t*>(values), part_stride};
-      tile_product<ValueParts>(*registers, rows, factors, panel, steps_of(end - begin), product(block),
-                               kPanelWidth);
-      for (int i = 0; i < rows; ++i) {
-        const float* from = product(block) + i * kPanelWidth;
-        float* to = sums + i * block.sums_stride + dim;
-        store(to, fma(load(to), splat(shrink[i]), load(from)));
-        store(to + kLanes, fma(load(to + kLanes), splat(shrink[i]), load(from + kLanes)));
-      }
-      values += value_rows * kPanelWidth;
-    }
-  }
-
-  /// The weights [begin, end) of a row, zeros up to whole steps, as tiles [step][part][kTileSide].
-  METALHEAD_INLINE void split_weights(const RowBlock& block, int row, int begin, int end) const {
-    const float* from = block.scores + row * kScoreStride;
-    int32_t* to = weights(block) + row * kWeightStride + begin / 2 * ValueParts::kA;
-    for (int key = begin; key < end; key += kStepRows, to += ValueParts::kA * kTileSide) {
-      const F32 partner = key + kLanes < end ? load(from + key + kLanes) : zero();
-      store_parts<ValueParts::kA>(load(from + key), partner, to, kTileSide);
-    }
+  void attend_rows(const RowBlock& block, int first, int64_t first_key, int count) const {
+    Pipeline(*registers, block, block.workspace, first_key).run(first, count);
   }
 };
 
@@ -143,19 +95,22 @@ void attend(const AttentionView& view, uint64_t begin, uint64_t end, Scratch& sc
   attend_blocks(tiles, view, begin, end, scratch);
 }
 
+/// How many bfloat16 make a value of that type.
+METALHEAD_INLINE int parts_of(DType dtype) {
+  return dtype == DType::kBFloat16 ? 1 : dtype == DType::kFloat16 ? 2 : 3;
+}
+
 }  // namespace
 
 void sdpa(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch) {
   const AttentionView view = view_of(launch);
   const bool is_packed = view.packed_key.bits != 0 || view.packed_value.bits != 0;
-  const int wide = kMaxParts;
-  const int score_parts =
-      is_packed ? wide : static_cast<int>(larger(parts_of(view.query_dtype), parts_of(view.key_dtype)));
-  const int value_parts = is_packed ? wide : parts_of(view.value_dtype);
-  const bool is_narrow = view.out_dtype != DType::kFloat32;
-  if (score_parts == 1 && value_parts == 1 && is_narrow) {
+  const int score_parts = parts_of(view.query_dtype) > parts_of(view.key_dtype) ? parts_of(view.query_dtype)
+                                                                                : parts_of(view.key_dtype);
+  const int parts = is_packed ? 3 : static_cast<int>(larger(score_parts, parts_of(view.value_dtype)));
+  if (parts == 1 && view.out_dtype != DType::kFloat32) {
     attend<Parts<1, 1, 0>, Parts<2, 1, 1>>(view, begin, end, scratch);
-  } else if (score_parts <= 2 && value_parts <= 2) {
+  } else if (parts <= 2) {
     attend<Parts<2, 2, 2>, Parts<3, 2, 2>>(view, begin, end, scratch);
   } else {
     attend<Parts<3, 3, 2>, Parts<3, 3, 2>>(view, begin, end, scratch);

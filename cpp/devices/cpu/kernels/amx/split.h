@@ -9,6 +9,8 @@ namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 /// Rows that make one step of a product: row i is paired with row i + kStepRows / 2.
 constexpr int kStepRows = 32;
 
+METALHEAD_INLINE constexpr int64_t steps_of(int64_t rows) { return (rows + kStepRows - 1) / kStepRows; }
+
 /// The leading bfloat16 of each lane, in its high half; x keeps the rest.
 template <bool kRounded>
 METALHEAD_INLINE I32 take_bfloat16(F32& x) {

@@ -13,69 +13,104 @@ constexpr int kProductRows = 2 * kTileSide;
 template <int kPartsOfA, int kPartsOfB, int kHighestOrder>
 struct Parts {
   static constexpr int kA = kPartsOfA, kB = kPartsOfB, kOrder = kHighestOrder;
+
+  /// Parts of A that part j of B is multiplied by.
+  static constexpr int partners(int j) { return kOrder - j + 1 < kA ? kOrder - j + 1 : kA; }
+  static constexpr int products() {
+    int count = 0;
+    for (int j = 0; j < kB; ++j) count += partners(j);
+    return count;
+  }
 };
 
-/// A's tile of (row half, step, part) at a + half * half_stride + step * step_stride + part * part_stride.
+/// A's tile of some part, step and half of the rows is at
+/// at + part * part_stride + step * step_stride + half * kTileSide * row_stride.
 struct LeftFactor {
   const int32_t* at;
   int64_t row_stride, step_stride, part_stride;
 };
 
-/// One panel, [parts][pair_rows][kPanelWidth].
+/// Panels of B, each [parts][pairs of rows][kPanelWidth].
 struct RightFactor {
   const int32_t* at;
-  int64_t part_stride;
+  int64_t panel_stride, part_stride;
 };
 
-/// to[32][32] = A * B over `steps` steps; kHalves == 1 computes the first 16 rows only.
-template <class Parts, int kHalves>
-METALHEAD_INLINE void tile_product(TileRegisters& tiles, const LeftFactor& a, const RightFactor& b,
-                                   int64_t steps, float* to, int64_t stride) {
-  tiles.clear<0>();
-  tiles.clear<1>();
-  if constexpr (kHalves == 2) {
-    tiles.clear<2>();
-    tiles.clear<3>();
-  }
-  const int32_t *left = a.at, *right = b.at;
-  for (int64_t step = 0; step < steps; ++step) {
-    METALHEAD_UNROLL
-    for (int j = 0; j < Parts::kB; ++j) {
-      tiles.read<6>(right + j * b.part_stride, kPanelWidth);
-      tiles.read<7>(right + j * b.part_stride + kTileSide, kPanelWidth);
-      METALHEAD_UNROLL
-      for (int i = 0; i < Parts::kA; ++i) {
-        if (i + j > Parts::kOrder) continue;
-        const int32_t* part = left + i * a.part_stride;
-        tiles.read<4>(part, a.row_stride);
-        tiles.add_products<0, 4, 6>();
-        tiles.add_products<1, 4, 7>();
-        if constexpr (kHalves == 2) {
-          tiles.read<5>(part + kTileSide * a.row_stride, a.row_stride);
-          tiles.add_products<2, 5, 6>();
-          tiles.add_products<3, 5, 7>();
-        }
-      }
-    }
-    left += a.step_stride;
-    right += kTileSide * kPanelWidth;
-  }
-  tiles.write<0>(to, stride);
-  tiles.write<1>(to + kTileSide, stride);
-  if constexpr (kHalves == 2) {
-    tiles.write<2>(to + kTileSide * stride, stride);
-    tiles.write<3>(to + kTileSide * stride + kTileSide, stride);
-  }
-}
-
+/// A * B for one panel of B after another, in portions that can be taken between other work: a portion is the
+/// product of one part of A by one of B in one step. Sums are in the tile registers 0 to 3 until their panel
+/// is done.
 template <class Parts>
-METALHEAD_INLINE void tile_product(TileRegisters& tiles, int rows, const LeftFactor& a, const RightFactor& b,
-                                   int64_t steps, float* to, int64_t stride) {
-  if (rows > kTileSide) {
-    tile_product<Parts, 2>(tiles, a, b, steps, to, stride);
-  } else {
-    tile_product<Parts, 1>(tiles, a, b, steps, to, stride);
+class PanelProducts {
+ public:
+  /// Of A's `rows`, up to kProductRows; `depth` values are summed up for each of `columns` columns.
+  METALHEAD_INLINE PanelProducts(TileRegisters& tiles, int rows, const LeftFactor& a, const RightFactor& b,
+                                 int64_t depth, int64_t columns)
+      : tiles_(tiles),
+        a_(a),
+        b_(b),
+        has_second_half_(rows > kTileSide),
+        steps_(static_cast<int>(steps_of(depth))),
+        panels_(static_cast<int>((columns + kPanelWidth - 1) / kPanelWidth)),
+        left_(panels_ * steps_ * Parts::products()) {}
+
+  METALHEAD_INLINE int portions_left() const { return left_; }
+
+  /// Takes up to `count` portions. `finish(panel)` is to call `write`.
+  template <class Finish>
+  METALHEAD_INLINE void advance(int count, Finish finish) {
+    for (int i = count < left_ ? count : left_; i > 0; --i, --left_) {
+      if (step_ == 0 && a_part_ == 0 && b_part_ == 0) begin_panel();
+      add_portion();
+      if (++a_part_ < Parts::partners(b_part_)) continue;
+      a_part_ = 0;
+      if (++b_part_ < Parts::kB) continue;
+      b_part_ = 0;
+      if (++step_ < steps_) continue;
+      step_ = 0;
+      finish(panel_++);
+    }
   }
-}
+
+  /// The sums of the panel that is done, as [rows][kPanelWidth].
+  METALHEAD_INLINE void write(float* to, int64_t stride) const {
+    tiles_.write<0>(to, stride);
+    tiles_.write<1>(to + kTileSide, stride);
+    if (!has_second_half_) return;
+    tiles_.write<2>(to + kTileSide * stride, stride);
+    tiles_.write<3>(to + kTileSide * stride + kTileSide, stride);
+  }
+
+ private:
+  METALHEAD_INLINE void begin_panel() {
+    tiles_.clear<0>();
+    tiles_.clear<1>();
+    tiles_.clear<2>();
+    tiles_.clear<3>();
+  }
+
+  METALHEAD_INLINE void add_portion() {
+    const int32_t* left = a_.at + step_ * a_.step_stride + a_part_ * a_.part_stride;
+    if (a_part_ == 0) {
+      const int32_t* right =
+          b_.at + panel_ * b_.panel_stride + step_ * (kTileSide * kPanelWidth) + b_part_ * b_.part_stride;
+      tiles_.read<6>(right, kPanelWidth);
+      tiles_.read<7>(right + kTileSide, kPanelWidth);
+    }
+    tiles_.read<4>(left, a_.row_stride);
+    tiles_.add_products<0, 4, 6>();
+    tiles_.add_products<1, 4, 7>();
+    if (!has_second_half_) return;
+    tiles_.read<5>(left + kTileSide * a_.row_stride, a_.row_stride);
+    tiles_.add_products<2, 5, 6>();
+    tiles_.add_products<3, 5, 7>();
+  }
+
+  TileRegisters& tiles_;
+  LeftFactor a_;
+  RightFactor b_;
+  bool has_second_half_;
+  int steps_, panels_, left_;
+  int panel_ = 0, step_ = 0, a_part_ = 0, b_part_ = 0;
+};
 
 }  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE

@@ -30,12 +30,12 @@ METALHEAD_INLINE void split_weights(float* weights, int begin, int end) {
 
 /// Pairs of coordinates for the scores, pairs of keys for the weighted values.
 struct BFloat16Tiles {
-  static constexpr int kRows = kTileRows;
+  static constexpr int kRows = kTileRows, kPaddedTo = kTileRows;
 
   static TileShape shape(const AttentionParams& params) {
     const int64_t depth = round_up(params.head_dim, 2) / 2;
     const int keys = tile_keys_for(larger(depth, round_up(params.value_dim, 2) / 2));
-    return {keys, depth, keys / 2, query_panel_workspace(depth)};
+    return {keys, depth, keys / 2, kTileRows * kScoreStride, query_panel_workspace(depth)};
   }
 
   void load_queries(const RowBlock& block, int first) const {
@@ -48,6 +48,10 @@ struct BFloat16Tiles {
   void load_tile(const TileRequest& request, const RowBlock& block) const {
     load_key_pairs(request, block.tile.depth, block.keys);
     load_value_pairs(request, block.tile.value_rows, block.values);
+  }
+
+  void attend_rows(const RowBlock& block, int first, int64_t first_key, int count) const {
+    attend_row_tile(*this, block, first, first_key, count);
   }
 
   void score(const RowBlock& block, int first, int rows, int begin, int end) const {
