@@ -11,25 +11,26 @@ constexpr int kStepRows = 32;
 
 METALHEAD_INLINE constexpr int64_t steps_of(int64_t rows) { return (rows + kStepRows - 1) / kStepRows; }
 
-/// The leading bfloat16 of each lane, in its high half; x keeps the rest.
-template <bool kRounded>
+/// The leading bfloat16 of each lane, in its high half, cut off; x keeps the rest.
 METALHEAD_INLINE I32 take_bfloat16(F32& x) {
-  const I32 bits = kRounded ? as_int(x) + splat(0x8000) : as_int(x);
-  const I32 taken = bits & splat(-65536);
+  const I32 taken = as_int(x) & splat(-65536);
   x = x - as_float(taken);
   return taken;
 }
 
 /// Pairs of lanes as kParts pairs of bfloat16 that add up to them, `part_stride` places apart: three are
-/// exact, two have 17 bits, one is for what is a bfloat16 already.
+/// exact, two have 16 bits and round the last, one is for what is a bfloat16 already.
 template <int kParts>
 METALHEAD_INLINE void store_parts(F32 first, F32 second, int32_t* to, int64_t part_stride) {
   METALHEAD_UNROLL
-  for (int part = 0; part < kParts; ++part) {
-    // Three cut off do not overflow where rounding would, and lose nothing.
-    const I32 low = take_bfloat16 < kParts == 2 > (first), high = take_bfloat16 < kParts == 2 > (second);
-    store(to + part * part_stride, high | shift_right<16>(low));
+  for (int part = 0; part < kParts - 1; ++part, to += part_stride) {
+    const I32 low = take_bfloat16(first), high = take_bfloat16(second);
+    store(to, high | shift_right<16>(low));
   }
+  // Half of the last place kept; numbers without more places stay what they are.
+  const I32 half = splat(kParts == 2 ? 0x8000 : 0);
+  const I32 low = as_int(first) + half, high = as_int(second) + half;
+  store(to, (high & splat(-65536)) | shift_right<16>(low));
 }
 
 /// Panels [rows][kPanelWidth] of float32 as panels [kParts][pair_rows][kPanelWidth] of pairs; rows from

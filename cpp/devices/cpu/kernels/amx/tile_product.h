@@ -37,8 +37,8 @@ struct RightFactor {
 };
 
 /// A * B for one panel of B after another, in portions that can be taken between other work: a portion is the
-/// product of one part of A by one of B in one step. Sums are in the tile registers 0 to 3 until their panel
-/// is done.
+/// product of one part of A by one of B in one step. Between portions the tile registers 0 to 3 hold the
+/// sums, the others the factors of the next portion, so that no portion waits for memory.
 template <class Parts>
 class PanelProducts {
  public:
@@ -48,26 +48,27 @@ class PanelProducts {
       : tiles_(tiles),
         a_(a),
         b_(b),
+        left_(a.at),
+        right_(b.at),
         has_second_half_(rows > kTileSide),
         steps_(static_cast<int>(steps_of(depth))),
-        panels_(static_cast<int>((columns + kPanelWidth - 1) / kPanelWidth)),
-        left_(panels_ * steps_ * Parts::products()) {}
+        portions_left_((static_cast<int>(columns) + kPanelWidth - 1) / kPanelWidth * steps_ *
+                       Parts::products()) {}
 
-  METALHEAD_INLINE int portions_left() const { return left_; }
+  METALHEAD_INLINE int portions_left() const { return portions_left_; }
 
   /// Takes up to `count` portions. `finish(panel)` is to call `write`.
   template <class Finish>
   METALHEAD_INLINE void advance(int count, Finish finish) {
-    for (int i = count < left_ ? count : left_; i > 0; --i, --left_) {
-      if (step_ == 0 && a_part_ == 0 && b_part_ == 0) begin_panel();
-      add_portion();
-      if (++a_part_ < Parts::partners(b_part_)) continue;
-      a_part_ = 0;
-      if (++b_part_ < Parts::kB) continue;
-      b_part_ = 0;
-      if (++step_ < steps_) continue;
-      step_ = 0;
-      finish(panel_++);
+    for (int i = count < portions_left_ ? count : portions_left_; i > 0; --i) {
+      if (!has_begun_) begin();
+      multiply();
+      const bool is_panel_done = next();
+      if (is_panel_done) {
+        finish(panel_++);
+        clear_sums();
+      }
+      if (--portions_left_ > 0) read_factors();
     }
   }
 
@@ -81,35 +82,60 @@ class PanelProducts {
   }
 
  private:
-  METALHEAD_INLINE void begin_panel() {
+  METALHEAD_INLINE void begin() {
+    has_begun_ = true;
+    clear_sums();
+    read_factors();
+  }
+
+  METALHEAD_INLINE void clear_sums() {
     tiles_.clear<0>();
     tiles_.clear<1>();
     tiles_.clear<2>();
     tiles_.clear<3>();
   }
 
-  METALHEAD_INLINE void add_portion() {
-    const int32_t* left = a_.at + step_ * a_.step_stride + a_part_ * a_.part_stride;
-    if (a_part_ == 0) {
-      const int32_t* right =
-          b_.at + panel_ * b_.panel_stride + step_ * (kTileSide * kPanelWidth) + b_part_ * b_.part_stride;
-      tiles_.read<6>(right, kPanelWidth);
-      tiles_.read<7>(right + kTileSide, kPanelWidth);
-    }
-    tiles_.read<4>(left, a_.row_stride);
+  METALHEAD_INLINE void multiply() {
     tiles_.add_products<0, 4, 6>();
     tiles_.add_products<1, 4, 7>();
     if (!has_second_half_) return;
-    tiles_.read<5>(left + kTileSide * a_.row_stride, a_.row_stride);
     tiles_.add_products<2, 5, 6>();
     tiles_.add_products<3, 5, 7>();
+  }
+
+  METALHEAD_INLINE void read_factors() {
+    if (a_part_ == 0) {
+      tiles_.read<6>(right_, kPanelWidth);
+      tiles_.read<7>(right_ + kTileSide, kPanelWidth);
+    }
+    tiles_.read<4>(left_, a_.row_stride);
+    if (has_second_half_) tiles_.read<5>(left_ + kTileSide * a_.row_stride, a_.row_stride);
+  }
+
+  /// Moves on to the next portion; true if that is in the next panel.
+  METALHEAD_INLINE bool next() {
+    left_ += a_.part_stride;
+    if (++a_part_ < Parts::partners(b_part_)) return false;
+    left_ -= a_part_ * a_.part_stride;
+    a_part_ = 0;
+    right_ += b_.part_stride;
+    if (++b_part_ < Parts::kB) return false;
+    b_part_ = 0;
+    left_ += a_.step_stride;
+    right_ += kTileSide * kPanelWidth - Parts::kB * b_.part_stride;
+    if (++step_ < steps_) return false;
+    step_ = 0;
+    left_ = a_.at;
+    right_ = b_.at + (panel_ + 1) * b_.panel_stride;
+    return true;
   }
 
   TileRegisters& tiles_;
   LeftFactor a_;
   RightFactor b_;
-  bool has_second_half_;
-  int steps_, panels_, left_;
+  const int32_t *left_, *right_;  ///< the factors of the next portion
+  bool has_second_half_, has_begun_ = false;
+  int steps_, portions_left_;
   int panel_ = 0, step_ = 0, a_part_ = 0, b_part_ = 0;
 };
 
