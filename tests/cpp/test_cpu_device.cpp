@@ -286,21 +286,25 @@ TEST(KernelTableTest, AvailableTablesAreDistinctAndSelectable) {
   EXPECT_EQ(&select_kernel_table(""), &tables.front());
 }
 
-TEST(KernelTableTest, BFloat16DotProductsReplaceNothingButSdpa) {
+TEST(KernelTableTest, BFloat16ProductsReplaceNothingButSdpa) {
   const std::vector<KernelTable>& tables = available_kernel_tables();
   const auto named = [&](std::string_view name) {
     return std::find_if(tables.begin(), tables.end(),
                         [&](auto& table) { return table.instruction_set == name; });
   };
   if (named("avx512") == tables.end()) GTEST_SKIP() << "this machine has no AVX-512";
-  ASSERT_NE(named("avx512_bf16_emulated"), tables.end()) << "builds with tests have the emulation";
-  for (const char* name : {"avx512_bf16", "avx512_bf16_emulated"}) {
-    if (named(name) == tables.end()) continue;
+  const auto expect_replaced = [&](std::string_view name, const std::set<std::string_view>& replaced) {
+    if (named(name) == tables.end()) return;
     ASSERT_EQ(named(name)->entries.size(), named("avx512")->entries.size());
     for (const KernelEntry& entry : named("avx512")->entries) {
-      EXPECT_EQ(named(name)->find(entry.name) != entry.function, entry.name == "sdpa") << entry.name;
+      EXPECT_EQ(named(name)->find(entry.name) != entry.function, replaced.contains(entry.name)) << entry.name;
     }
+  };
+  for (const char* name : {"avx512_bf16_emulated", "amx_bf16_emulated"}) {
+    EXPECT_NE(named(name), tables.end()) << "builds with tests have " << name;
   }
+  for (const char* name : {"avx512_bf16", "avx512_bf16_emulated"}) expect_replaced(name, {"sdpa"});
+  for (const char* name : {"amx_bf16", "amx_bf16_emulated"}) expect_replaced(name, {"sdpa", "tq_sdpa"});
 }
 
 TEST(KernelTableTest, AnEmulatedInstructionSetIsNoBodysDefault) {
@@ -310,10 +314,13 @@ TEST(KernelTableTest, AnEmulatedInstructionSetIsNoBodysDefault) {
 #if defined(__x86_64__)
 TEST(KernelTableTest, BFloat16DotProductsAreTheDefaultWhereTheyAreFast) {
   const auto& tables = available_kernel_tables();
-  const auto has_bf16 =
-      std::ranges::any_of(tables, [](auto& table) { return table.instruction_set == "avx512_bf16"; });
-  if (!has_bf16) GTEST_SKIP() << "this machine has no bfloat16 dot products";
-  EXPECT_EQ(tables.front().instruction_set, __builtin_cpu_is("amd") ? "avx512_bf16" : "avx512");
+  const auto has = [&](std::string_view name) {
+    return std::ranges::any_of(tables, [&](auto& table) { return table.instruction_set == name; });
+  };
+  if (!has("avx512_bf16")) GTEST_SKIP() << "this machine has no bfloat16 dot products";
+  EXPECT_EQ(tables.front().instruction_set, has("amx_bf16")           ? "amx_bf16"
+                                            : __builtin_cpu_is("amd") ? "avx512_bf16"
+                                                                      : "avx512");
 }
 #endif
 

@@ -77,6 +77,13 @@ def make_qkv(
     )
 
 
+def make_cancelling_qkv(dims: Dims, dtype: str = "float32", seed: int = 0) -> tuple[Any, Any, Any]:
+    """Nearly equal weights of values that are opposite: what is left shows the error of every weight."""
+    q, k, v = make_qkv(dims, dtype, seed=seed)
+    signs = np.where(np.arange(dims.kv_length) % 2 == 0, 1, -1)[:, None]
+    return (q * 0.01).astype(q.dtype), k, (signs * v[:, :, :1].astype(np.float64)).astype(v.dtype)
+
+
 def check(
     operation: Callable[..., Any], q: Any, k: Any, v: Any, *, context: str = "", **keywords: Any
 ) -> Any:

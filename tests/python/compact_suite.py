@@ -1,7 +1,7 @@
 """A short run over all CPU kernels that prints the instruction set in use; a subprocess of test_isa."""
 
 import metalhead as mh
-from cases import DTYPES, Dims, check, make_qkv
+from cases import DTYPES, Dims, check, make_cancelling_qkv, make_qkv
 from test_features import FEATURES, OPERATIONS, run
 from test_merge_attention import test_random_parts as check_merge_of_parts
 
@@ -14,6 +14,9 @@ def main() -> None:
                 sizes = {"query_length": query_length, "kv_length": kv_length}
                 dims = Dims(query_heads=4, **sizes, head_dim=head_dim, value_dim=value_dim)
                 check(mh.sdpa, *make_qkv(dims, dtype), return_lse=True, device="cpu")
+        for seed in range(4):
+            dims = Dims(query_heads=4, query_length=40, kv_length=200)
+            check(mh.sdpa, *make_cancelling_qkv(dims, dtype, seed), device="cpu")
         check_merge_of_parts("cpu", dtype, 7)
     for kv_dtype in ("float16", "bfloat16"):
         check(mh.flash_attn_vec, *make_qkv(Dims(query_heads=4), "float32", kv_dtype), device="cpu")

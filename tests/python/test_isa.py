@@ -10,7 +10,8 @@ import pytest
 import metalhead as mh
 
 HERE = Path(__file__).parent
-LEVELS = ("x86-64-v2", "avx2", "avx512", "avx512_bf16", "avx512_bf16_emulated", "neon")
+EMULATED = ("avx512_bf16_emulated", "amx_bf16_emulated")
+LEVELS = ("x86-64-v2", "avx2", "avx512", "avx512_bf16", "amx_bf16", "neon", *EMULATED)
 AVAILABLE = mh.Device("cpu").info()["instruction_sets"].split(", ")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import metalhead as mh
-from cases import DTYPES, Dims, check, make_qkv
+from cases import DTYPES, Dims, check, make_cancelling_qkv, make_qkv
 
 
 def test_two_keys_by_hand(device):
@@ -81,6 +81,14 @@ def test_long_products_stay_exact(device, head_dim, query_length, kv_length):
     dims = Dims(1, 4, 1, query_length, kv_length, head_dim, head_dim)
     for seed in range(4):
         check(mh.sdpa, *make_qkv(dims, seed=seed), scale=0.3, device=device, context=f"seed {seed}")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("query_length", [1, 40])
+def test_values_that_cancel(device, dtype, query_length):
+    dims = Dims(query_heads=4, query_length=query_length, kv_length=200)
+    for seed in range(4):
+        check(mh.sdpa, *make_cancelling_qkv(dims, dtype, seed), device=device, context=f"seed {seed}")
 
 
 @pytest.mark.parametrize("kv_dtype", ["float16", "bfloat16"])

@@ -10,7 +10,7 @@ import pytest
 
 import metalhead as mh
 from accuracy import assert_attention_close, assert_lse_close
-from cases import DTYPES, Dims, make_qkv, random_array
+from cases import DTYPES, Dims, make_cancelling_qkv, make_qkv, random_array
 from metalhead import reference
 
 BITS = (2, 3, 4, 5, 6, 8)
@@ -22,9 +22,12 @@ def pack(x: Any, bits: int, seed: int | None = 0, **fields: Any) -> Any:
     return x if bits == 0 else mh.tq_encode(x, mh.TQFormat(bits, x.shape[-1], seed, **fields))
 
 
-def check_packed(q: Any, k: Any, v: Any, *, context: str = "", **keywords: Any) -> Any:
-    """Run `tq_attention` with its lse, hold it against the reference, and return it."""
-    out, lse = mh.tq_attention(q, k, v, return_lse=True, **keywords)
+def check_packed(
+    q: Any, k: Any, v: Any, *, context: str = "", return_lse: bool = True, **keywords: Any
+) -> Any:
+    """Run `tq_attention`, hold the result and its lse against the reference, and return the result."""
+    result = mh.tq_attention(q, k, v, return_lse=return_lse, **keywords)
+    out, lse = result if return_lse else (result, None)
     meaning = {name: x for name, x in keywords.items() if name not in ("device", "splits")}
     decoded = [x if isinstance(x, np.ndarray) else reference.tq_decode(x) for x in (k, v)]
     expected, expected_lse = reference.sdpa(q, *decoded, return_lse=True, **meaning)
@@ -32,7 +35,8 @@ def check_packed(q: Any, k: Any, v: Any, *, context: str = "", **keywords: Any) 
     context = f"tq_attention {context} q{q.shape} k{k.shape} {sorted(meaning)}"
     assert out.dtype == q.dtype, context
     assert_attention_close(out, expected, plain, context)
-    assert_lse_close(lse, expected_lse, plain_lse, context)
+    if return_lse:
+        assert_lse_close(lse, expected_lse, plain_lse, context)
     return out
 
 
@@ -138,6 +142,7 @@ def test_query_dtypes(device, dtype, query_length):
     q, k, v = make_qkv(BASE._replace(query_length=query_length, kv_length=70))
     q = q.astype(DTYPES[dtype])
     check_packed(q, pack(k, 4), pack(v, 4), device=device)
+    check_packed(q, pack(k, 4), pack(v, 4), device=device, return_lse=False)
     out = np.full((*q.shape[:-1], 64), np.nan, np.float32)
     assert mh.tq_attention(q, pack(k, 4), pack(v, 4), out=out, device=device) is out
     assert np.isfinite(out).all()
@@ -219,6 +224,11 @@ def test_every_instruction_set(level):
     for bits, dim, length in itertools.product(BITS, (32, 64, 128), (1, 6, 21)):
         q, k, v = make_qkv(Dims(1, 4, 2, length, 50, dim, dim), seed=bits)
         check_packed(q, pack(k, bits), pack(v, bits), device=special, context=f"{level} {bits} bits")
+    for dtype, seed in itertools.product(("float16", "bfloat16"), range(4)):
+        q, k, v = make_cancelling_qkv(Dims(1, 4, 2, 40, 200, 64, 64), dtype, seed)
+        packed = [pack(x.astype(np.float32), 4) for x in (k, v)]
+        for return_lse in (False, True):
+            check_packed(q, *packed, device=special, return_lse=return_lse, context=f"{level} {dtype}")
 
 
 def test_errors(device):

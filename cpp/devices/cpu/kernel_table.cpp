@@ -97,15 +97,16 @@ bool runs_avx2() {
 #endif
 
 #ifdef METALHEAD_HAVE_ISA_AVX512
-/// The AVX-512 kernels with another sdpa. Each instruction set has one, so the entries live as long as the
-/// program.
-template <KernelFunction kSdpa>
+/// The AVX-512 kernels with another sdpa, and tq_sdpa if given. Each instruction set has one, so the entries
+/// live as long as the program.
+template <KernelFunction kSdpa, KernelFunction kPackedSdpa = nullptr>
 const KernelTable& avx512_table_with(std::string_view instruction_set) {
   static const std::vector<KernelEntry> kEntries = [] {
     const std::span<const KernelEntry> avx512 = isa_avx512::kernel_table().entries;
     std::vector<KernelEntry> entries(avx512.begin(), avx512.end());
     for (KernelEntry& entry : entries) {
-      if (entry.name == "sdpa" || entry.name == "tq_sdpa") entry.function = kSdpa;
+      if (entry.name == "sdpa") entry.function = kSdpa;
+      if (entry.name == "tq_sdpa" && kPackedSdpa != nullptr) entry.function = kPackedSdpa;
     }
     return entries;
   }();
@@ -123,7 +124,9 @@ struct Level {
 const KernelTable& avx512_bf16_table() { return avx512_table_with<isa_avx512_bf16::sdpa>("avx512_bf16"); }
 #endif
 #ifdef METALHEAD_HAVE_ISA_AMX_BF16
-const KernelTable& amx_bf16_table() { return avx512_table_with<isa_amx_bf16::sdpa>("amx_bf16"); }
+const KernelTable& amx_bf16_table() {
+  return avx512_table_with<isa_amx_bf16::sdpa, isa_amx_bf16::sdpa>("amx_bf16");
+}
 #endif
 
 /// Every instruction set of this build, the fastest one first; an emulated one, only ever by name, last.
@@ -158,7 +161,8 @@ const std::vector<Level>& levels() {
 #endif
 #ifdef METALHEAD_HAVE_ISA_AMX_BF16_EMULATED
       {[]() -> const KernelTable& {
-         return avx512_table_with<isa_amx_bf16_emulated::sdpa>("amx_bf16_emulated");
+         return avx512_table_with<isa_amx_bf16_emulated::sdpa, isa_amx_bf16_emulated::sdpa>(
+             "amx_bf16_emulated");
        },
        runs_avx512},
 #endif

@@ -100,21 +100,32 @@ METALHEAD_INLINE int parts_of(DType dtype) {
   return dtype == DType::kBFloat16 ? 1 : dtype == DType::kFloat16 ? 2 : 3;
 }
 
+METALHEAD_INLINE int most_parts(DType a, DType b, DType c) {
+  return static_cast<int>(larger(parts_of(a), larger(parts_of(b), parts_of(c))));
+}
+
 }  // namespace
 
+// Parts are as few as the rule of accuracy allows for values that cancel and weights that are nearly equal:
+// an output that is rounded to bfloat16 hides what one to float16 shows.
 void sdpa(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch) {
   const AttentionView view = view_of(launch);
   const bool is_packed = view.packed_key.bits != 0 || view.packed_value.bits != 0;
-  const int score_parts = parts_of(view.query_dtype) > parts_of(view.key_dtype) ? parts_of(view.query_dtype)
-                                                                                : parts_of(view.key_dtype);
-  const int parts = is_packed ? 3 : static_cast<int>(larger(score_parts, parts_of(view.value_dtype)));
-  if (parts == 1 && view.out_dtype != DType::kFloat32) {
-    attend<Parts<1, 1, 0>, Parts<2, 1, 1>>(view, begin, end, scratch);
-  } else if (parts <= 2) {
-    attend<Parts<2, 2, 2>, Parts<3, 2, 2>>(view, begin, end, scratch);
-  } else {
-    attend<Parts<3, 3, 2>, Parts<3, 3, 2>>(view, begin, end, scratch);
+  const DType out = view.out_dtype;
+  // Nothing is rounded in a log-sum-exp: it shows the error of every score.
+  const bool may_round = is_packed && view.lse == nullptr;
+  if (may_round && out == DType::kBFloat16) {
+    return attend<Parts<2, 2, 1>, Parts<2, 2, 1>>(view, begin, end, scratch);
   }
+  if (may_round && out == DType::kFloat16) {
+    return attend<Parts<2, 2, 1>, Parts<3, 3, 2>>(view, begin, end, scratch);
+  }
+  const int parts = is_packed ? 3 : most_parts(view.query_dtype, view.key_dtype, view.value_dtype);
+  if (parts == 1 && out == DType::kBFloat16) {
+    return attend<Parts<1, 1, 0>, Parts<2, 1, 1>>(view, begin, end, scratch);
+  }
+  if (parts <= 2) return attend<Parts<2, 2, 2>, Parts<3, 2, 2>>(view, begin, end, scratch);
+  attend<Parts<3, 3, 2>, Parts<3, 3, 2>>(view, begin, end, scratch);
 }
 
 }  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE

@@ -11,26 +11,23 @@ constexpr int kStepRows = 32;
 
 METALHEAD_INLINE constexpr int64_t steps_of(int64_t rows) { return (rows + kStepRows - 1) / kStepRows; }
 
-/// The leading bfloat16 of each lane, in its high half, cut off; x keeps the rest.
-METALHEAD_INLINE I32 take_bfloat16(F32& x) {
-  const I32 taken = as_int(x) & splat(-65536);
-  x = x - as_float(taken);
-  return taken;
-}
+/// Bits of x plus half of the last place of a bfloat16.
+METALHEAD_INLINE I32 add_half_place(F32 x) { return as_int(x) + splat(0x8000); }
 
 /// Pairs of lanes as kParts pairs of bfloat16 that add up to them, `part_stride` places apart: three are
-/// exact, two have 16 bits and round the last, one is for what is a bfloat16 already.
+/// exact, two have 16 bits, one is for what is a bfloat16 already.
 template <int kParts>
 METALHEAD_INLINE void store_parts(F32 first, F32 second, int32_t* to, int64_t part_stride) {
+  const I32 leading = splat(-65536);
   METALHEAD_UNROLL
-  for (int part = 0; part < kParts - 1; ++part, to += part_stride) {
-    const I32 low = take_bfloat16(first), high = take_bfloat16(second);
+  for (int part = 0; part < kParts; ++part, to += part_stride) {
+    // The first part is cut off, as rounding could overflow; the others are rounded.
+    const I32 low = (part == 0 ? as_int(first) : add_half_place(first)) & leading;
+    const I32 high = (part == 0 ? as_int(second) : add_half_place(second)) & leading;
     store(to, high | shift_right<16>(low));
+    first = first - as_float(low);
+    second = second - as_float(high);
   }
-  // Half of the last place kept; numbers without more places stay what they are.
-  const I32 half = splat(kParts == 2 ? 0x8000 : 0);
-  const I32 low = as_int(first) + half, high = as_int(second) + half;
-  store(to, (high & splat(-65536)) | shift_right<16>(low));
 }
 
 /// Panels [rows][kPanelWidth] of float32 as panels [kParts][pair_rows][kPanelWidth] of pairs; rows from
