@@ -14,8 +14,8 @@ def main() -> None:
                 sizes = {"query_length": query_length, "kv_length": kv_length}
                 dims = Dims(query_heads=4, **sizes, head_dim=head_dim, value_dim=value_dim)
                 check(mh.sdpa, *make_qkv(dims, dtype), return_lse=True, device="cpu")
-        for seed in range(4):
-            dims = Dims(query_heads=4, query_length=40, kv_length=200)
+        for seed in range(2):
+            dims = Dims(query_heads=4, query_length=40, kv_length=4000)
             check(mh.sdpa, *make_cancelling_qkv(dims, dtype, seed), device="cpu")
         check_merge_of_parts("cpu", dtype, 7)
     for kv_dtype in ("float16", "bfloat16"):

@@ -83,11 +83,12 @@ def test_long_products_stay_exact(device, head_dim, query_length, kv_length):
         check(mh.sdpa, *make_qkv(dims, seed=seed), scale=0.3, device=device, context=f"seed {seed}")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("query_length", [1, 40])
 def test_values_that_cancel(device, dtype, query_length):
-    dims = Dims(query_heads=4, query_length=query_length, kv_length=200)
-    for seed in range(4):
+    dims = Dims(query_heads=4, query_length=query_length, kv_length=4000)
+    for seed in range(2):
         check(mh.sdpa, *make_cancelling_qkv(dims, dtype, seed), device=device, context=f"seed {seed}")
 
 
