@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "devices/cpu/kernels/simd.h"
+#include "devices/cpu/kernels/tq_lane_fields.h"
 #include "devices/cpu/kernels/tq_planes.h"
 #include "devices/cpu/kernels/tq_rotation.h"
 #include "metal/common/codebooks.h"
@@ -33,6 +34,18 @@ struct PaddedLevels {
 template <int kBits>
 inline constexpr PaddedLevels<kBits> kPaddedLevels;
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+/// `set` in the lanes of `code` whose bit kBit is set, `clear` in the others.
+template <int kBit>
+METALHEAD_INLINE F32 select_bit(I32 code, F32 set, F32 clear) {
+  return {_mm256_blendv_ps(clear.v, set.v, as_float(shift_left<31 - kBit>(code)).v)};
+}
+/// Levels by the five low bits of each lane.
+METALHEAD_INLINE F32 lookup_32(const Table16* tables, I32 code) {
+  return select_bit<4>(code, lookup(tables[1], code), lookup(tables[0], code));
+}
+#endif
+
 /// Levels by code, in registers as far as they fit.
 template <int kBits>
 struct LevelTable {
@@ -47,12 +60,16 @@ struct LevelTable {
   METALHEAD_INLINE F32 operator()(I32 code) const {
     if constexpr (kBits == 8) return to_float(code - splat(int32_t{128}));
     if constexpr (kBits <= 4) return lookup(tables[0], code);
-#ifdef __AVX512F__
+#if defined(__AVX512F__)
     const __m512 low = _mm512_permutex2var_ps(tables[0].values, code.v, tables[1].values);
     if constexpr (kBits == 5) return {low};
     const __m512 high =
         _mm512_permutex2var_ps(tables[kTables - 2].values, code.v, tables[kTables - 1].values);
     return {_mm512_mask_mov_ps(low, _mm512_test_epi32_mask(code.v, _mm512_set1_epi32(32)), high)};
+#elif defined(__AVX2__)
+    const F32 low = lookup_32(tables, code);
+    if constexpr (kBits == 5) return low;
+    return select_bit<5>(code, lookup_32(tables + kTables - 2, code), low);
 #else
     const F32 position = to_float(code);
     const I32 within = code & splat(int32_t{15});
@@ -68,7 +85,7 @@ struct LevelTable {
   /// The same where bits above the code may be set.
   METALHEAD_INLINE F32 of_low_bits(I32 code) const {
     // Wide lookups ignore those bits, and small codebooks repeat in their table.
-    constexpr bool kIgnored = kLanes == 16 || (kLanes == 8 && kBits <= 4) || kBits == 8;
+    constexpr bool kIgnored = kLanes >= 8 || kBits == 8;
     if constexpr (kIgnored) return (*this)(code);
     return (*this)(code & splat(int32_t{(1 << kBits) - 1}));
   }
@@ -79,6 +96,18 @@ struct LevelTable {
       for (int j = 0; j < dim; j += kLanes) store(values + j, (*this)(load_bytes(packed + j)));
     } else if constexpr (kBits == 4) {
       for (int j = 0; j < dim; j += kLanes) store(values + j, (*this)(load_nibbles(packed + j / 2)));
+    } else if constexpr (kLanes >= 8) {
+      constexpr PlaneWidths kWidths = plane_widths(kBits);
+      const uint8_t* low_plane = packed + dim * kWidths.high / 8;
+      for (int j = 0; j < dim; j += kLanes) {
+        I32 code = load_fields<kWidths.high>(packed + j * kWidths.high / 8);
+        if constexpr (kWidths.low > 0) {
+          constexpr int32_t kMask = ((1 << kWidths.high) - 1) << kWidths.low;
+          const I32 low = load_fields<kWidths.low>(low_plane + j * kWidths.low / 8);
+          code = select_bits(kMask, shift_left<kWidths.low>(code), low);
+        }
+        store(values + j, of_low_bits(code));
+      }
     } else {
       uint8_t codes[kMaxRotatedDim];
       unpack_codes<kBits>(packed, dim, codes);
