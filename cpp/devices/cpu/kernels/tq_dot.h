@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "devices/cpu/kernels/stream_rows.h"
-#include "devices/cpu/kernels/tq_fields.h"
+#include "devices/cpu/kernels/tq_joined_fields.h"
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
@@ -36,8 +36,8 @@ constexpr int key_of(int vector, int half) {
 /// sums[r * kSumStride + v] = sums of query row r times the levels of vector v of keys, lane by lane.
 /// `keys` are the codes of each vector's keys.
 template <int kBits, int kParts, int kRows, int kVectors, int kSumStride>
-METALHEAD_INLINE void dot_packed_vectors(const LevelTable<kBits>& table, const PackedQuery& query,
-                                         const CodeRows* keys, F32* sums) {
+METALHEAD_INLINE void dot_packed_vectors(const typename CodeFields<kBits, kParts>::Table& table,
+                                         const PackedQuery& query, const CodeRows* keys, F32* sums) {
   using Fields = CodeFields<kBits, kParts, CodeRows>;
   F32 acc[kRows][kVectors];
   METALHEAD_UNROLL
@@ -49,20 +49,18 @@ METALHEAD_INLINE void dot_packed_vectors(const LevelTable<kBits>& table, const P
       Fields fields[kVectors];
       METALHEAD_UNROLL
       for (int v = 0; v < kVectors; ++v) fields[v].load(keys[v], query.dim, block, half);
-      METALHEAD_UNROLL
-      for (int part = 0; part < kParts; ++part) {
+      for_each_part<0, 1, kParts>([&]<int kPart>() __attribute__((always_inline)) {
         F32 q[kRows];
         METALHEAD_UNROLL
         for (int r = 0; r < kRows; ++r)
-          q[r] = load_shared(query.rows + r * query.stride + block + part * kLanes + half * kHalfLanes);
+          q[r] = load_shared(query.rows + r * query.stride + block + kPart * kLanes + half * kHalfLanes);
         METALHEAD_UNROLL
         for (int v = 0; v < kVectors; ++v) {
-          const F32 level = table.of_low_bits(fields[v].code());
-          fields[v].template skip<1>();
+          const F32 level = fields[v].template level<kPart>(table);
           METALHEAD_UNROLL
           for (int r = 0; r < kRows; ++r) acc[r][v] = fma(q[r], level, acc[r][v]);
         }
-      }
+      });
     }
   }
   METALHEAD_UNROLL
@@ -89,7 +87,7 @@ inline __attribute__((noinline)) void dot_packed_rows(const PackedQuery& query, 
                                                       const StoredRows& ahead, int64_t ahead_bytes) {
   constexpr int kTileVectors = kStreamSums / kRows, kTileKeys = kTileVectors * kRowsOfVector;
   constexpr int kVectors = kTileVectors < kPackedVectors ? kTileVectors : kPackedVectors;
-  const LevelTable<kBits> table;
+  const typename CodeFields<kBits, kParts>::Table table;
   for (int first = 0; first < keys.count; first += kTileKeys) {
     fetch_codes(ahead, first, kTileKeys, ahead_bytes);
     const char* tile = keys.data + first * keys.stride;

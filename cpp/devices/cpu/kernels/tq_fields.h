@@ -1,5 +1,5 @@
 // Packed codes in registers: each lane holds a field with the codes of a few neighbouring coordinates, which
-// are peeled off one by one and looked up.
+// are looked up one by one.
 //
 // This way codes become levels with a shift and a lookup, and no shuffle: the price is a fixed order of
 // coordinates, which costs nothing where the other factor of a product is brought into the same order once.
@@ -8,8 +8,8 @@
 #include <cstdint>
 
 #include "devices/cpu/kernels/gemm_tile.h"
+#include "devices/cpu/kernels/tq_lane_fields.h"
 #include "devices/cpu/kernels/tq_levels.h"
-#include "devices/cpu/kernels/tq_planes.h"
 #include "devices/cpu/kernels/tq_row_pair.h"
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
@@ -36,68 +36,48 @@ METALHEAD_INLINE void for_each_field(int bits, int dim, const Use& use) {
   }
 }
 
-/// Fields of kLanes * kParts neighbouring coordinates, and how far they have been peeled. `Rows` is a pointer
-/// to the codes of one row, or RowPair.
+/// Calls `use.template operator()<part>()` for kCount parts: kFirst and every kStep-th after it.
+template <int kFirst, int kStep, int kCount, class Use>
+METALHEAD_INLINE void for_each_part(const Use& use) {
+  if constexpr (kCount > 0) {
+    use.template operator()<kFirst>();
+    for_each_part<kFirst + kStep, kStep, kCount - 1>(use);
+  }
+}
+
+/// Fields of kLanes * kParts neighbouring coordinates. `Rows` is a pointer to the codes of one row, or
+/// RowPair.
 template <int kBits, int kParts, class Rows = const uint8_t*>
 struct CodeFields {
-  static constexpr int kHigh = plane_widths(kBits).high, kLow = plane_widths(kBits).low;
-  static constexpr int kCoordinates = kLanes * kParts;
-  I32 high, low;
+  using Table = LevelTable<kBits>;
+  I32 codes;
 
-  /// Takes coordinates [first, first + kCoordinates) of a packed vector; of a pair of vectors half `half` of
-  /// them.
-  METALHEAD_INLINE void load(Rows packed, int dim, int first, int half = 0) {
-    first += half * kCoordinates / 2;
-    high = load_fields<kHigh * kParts>(packed + first * kHigh / 8);
-    if constexpr (kLow > 0) low = load_fields<kLow * kParts>(packed + (dim * kHigh / 8 + first * kLow / 8));
+  /// Takes coordinates [first, first + kLanes * kParts) of a packed vector; of a pair of vectors half `half`
+  /// of them.
+  METALHEAD_INLINE void load(Rows packed, int /*dim*/, int first, int half = 0) {
+    codes = load_fields<kBits * kParts>(packed + (first + half * kLanes * kParts / 2) * kBits / 8);
   }
 
-  /// Drops the first kCount codes of each lane.
-  template <int kCount>
-  METALHEAD_INLINE void skip() {
-    if constexpr (kCount == 0) return;
-    high = shift_right<kHigh * kCount>(high);
-    if constexpr (kLow > 0) low = shift_right<kLow * kCount>(low);
-  }
-
-  /// The code at the low end of each lane; bits above the code are left as they come.
-  METALHEAD_INLINE I32 code() const {
-    if constexpr (kLow == 0) return high;
-    constexpr int32_t kMask = ((1 << kHigh) - 1) << kLow;
-    return select_bits(kMask, shift_left<kLow>(high), low);
+  /// The levels of code number kPart of each lane.
+  template <int kPart>
+  METALHEAD_INLINE F32 level(const Table& table) const {
+    return table.of_low_bits(shift_right<kBits * kPart>(codes));
   }
 };
 
-/// Codes of whole bytes need no peeling: one after the other is loaded, in natural order.
+/// Codes of whole bytes need no fields: they are loaded in natural order.
 template <int kParts, class Rows>
 struct CodeFields<8, kParts, Rows> {
-  static constexpr int kCoordinates = kLanes * kParts;
+  using Table = LevelTable<8>;
   Rows bytes;
 
   METALHEAD_INLINE void load(Rows packed, int /*dim*/, int first, int half = 0) {
     bytes = packed + (first + half * kLanes / 2);
   }
-  template <int kCount>
-  METALHEAD_INLINE void skip() {
-    bytes = bytes + kCount * kLanes;
+  template <int kPart>
+  METALHEAD_INLINE F32 level(const Table& table) const {
+    return table(load_bytes(bytes + kPart * kLanes));
   }
-  METALHEAD_INLINE I32 code() const { return load_bytes(bytes); }
 };
-
-/// One packed vector to float32 levels `[dim]` in the order of fields.
-template <int kBits, int kParts>
-METALHEAD_INLINE void expand_fields(const LevelTable<kBits>& table, const uint8_t* packed, int dim,
-                                    float* values) {
-  using Fields = CodeFields<kBits, kParts>;
-  for (int first = 0; first < dim; first += Fields::kCoordinates) {
-    Fields fields;
-    fields.load(packed, dim, first);
-    METALHEAD_UNROLL
-    for (int part = 0; part < kParts; ++part) {
-      store(values + first + part * kLanes, table.of_low_bits(fields.code()));
-      fields.template skip<1>();
-    }
-  }
-}
 
 }  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE

@@ -34,15 +34,23 @@ struct PaddedLevels {
 template <int kBits>
 inline constexpr PaddedLevels<kBits> kPaddedLevels;
 
-#if defined(__AVX2__) && !defined(__AVX512F__)
+#if defined(__AVX512F__)
 /// `set` in the lanes of `code` whose bit kBit is set, `clear` in the others.
+template <int kBit>
+METALHEAD_INLINE F32 select_bit(I32 code, F32 set, F32 clear) {
+  return {_mm512_mask_mov_ps(clear.v, _mm512_test_epi32_mask(code.v, _mm512_set1_epi32(1 << kBit)), set.v)};
+}
+/// Values of two tables by the five low bits of each lane.
+METALHEAD_INLINE F32 lookup_32(const Table16* tables, I32 index) {
+  return {_mm512_permutex2var_ps(tables[0].values, index.v, tables[1].values)};
+}
+#elif defined(__AVX2__)
 template <int kBit>
 METALHEAD_INLINE F32 select_bit(I32 code, F32 set, F32 clear) {
   return {_mm256_blendv_ps(clear.v, set.v, as_float(shift_left<31 - kBit>(code)).v)};
 }
-/// Levels by the five low bits of each lane.
-METALHEAD_INLINE F32 lookup_32(const Table16* tables, I32 code) {
-  return select_bit<4>(code, lookup(tables[1], code), lookup(tables[0], code));
+METALHEAD_INLINE F32 lookup_32(const Table16* tables, I32 index) {
+  return select_bit<4>(index, lookup(tables[1], index), lookup(tables[0], index));
 }
 #endif
 
@@ -60,13 +68,7 @@ struct LevelTable {
   METALHEAD_INLINE F32 operator()(I32 code) const {
     if constexpr (kBits == 8) return to_float(code - splat(int32_t{128}));
     if constexpr (kBits <= 4) return lookup(tables[0], code);
-#if defined(__AVX512F__)
-    const __m512 low = _mm512_permutex2var_ps(tables[0].values, code.v, tables[1].values);
-    if constexpr (kBits == 5) return {low};
-    const __m512 high =
-        _mm512_permutex2var_ps(tables[kTables - 2].values, code.v, tables[kTables - 1].values);
-    return {_mm512_mask_mov_ps(low, _mm512_test_epi32_mask(code.v, _mm512_set1_epi32(32)), high)};
-#elif defined(__AVX2__)
+#if defined(__AVX2__)
     const F32 low = lookup_32(tables, code);
     if constexpr (kBits == 5) return low;
     return select_bit<5>(code, lookup_32(tables + kTables - 2, code), low);

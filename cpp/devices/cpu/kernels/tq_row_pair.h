@@ -56,6 +56,13 @@ METALHEAD_INLINE I32 load_fields(RowPair rows) {
 
 METALHEAD_INLINE I32 load_bytes(RowPair rows) { return load_fields<8>(rows); }
 
+/// Fields of 16 bits whose second byte is moved up by 8 bits.
+METALHEAD_INLINE I32 load_split_fields(RowPair rows) {
+  const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.low));
+  const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.high));
+  return {_mm512_cvtepu8_epi16(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1))};
+}
+
 /// For every four vectors v[4i .. 4i + 3]: the sums of their low halves, then those of their high halves.
 METALHEAD_INLINE void reduce_add_halves(const F32 (&v)[kLanes], F32 (&sums)[2]) {
   __m512 pairs[8], quads[4];

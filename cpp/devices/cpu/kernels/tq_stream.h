@@ -20,14 +20,15 @@ struct PackedSums {
 /// Rows that are fetched ahead together.
 constexpr int kFetchedRows = 4;
 
-/// Columns [first + kSkip * kLanes, + kVectors * kLanes) of one block of fields, over all values.
-template <int kBits, int kParts, int kRows, int kVectors, int kSkip>
+/// Every kStep-th vector of columns of one block of fields, number kFirst of them first, over all values.
+template <int kBits, int kParts, int kRows, int kFirst, int kStep>
 METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_stride,
                                          const StoredRows& values, const PackedSums& sums, int first,
                                          const StoredRows& ahead, int64_t ahead_bytes) {
-  const LevelTable<kBits> table;
+  const typename CodeFields<kBits, kParts>::Table table;
+  constexpr int kVectors = kParts / kStep;
   F32 acc[kRows][kVectors];
-  float* to = sums.rows + first + kSkip * kLanes;
+  float* to = sums.rows + first + kFirst * kLanes;
   METALHEAD_UNROLL
   for (int i = 0; i < kRows * kVectors; ++i) acc[i / kVectors][i % kVectors] = zero();
   const char* at = values.data;
@@ -35,21 +36,21 @@ METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_st
     if (j % kFetchedRows == 0) fetch_codes(ahead, j, kFetchedRows, ahead_bytes);
     CodeFields<kBits, kParts> fields;
     fields.load(reinterpret_cast<const uint8_t*>(at), sums.dim, first);
-    fields.template skip<kSkip>();
     F32 weight[kRows];
     METALHEAD_UNROLL
     for (int r = 0; r < kRows; ++r) weight[r] = splat(weights[r * weight_stride + j]);
-    METALHEAD_UNROLL
-    for (int v = 0; v < kVectors; ++v) {
-      const F32 level = table.of_low_bits(fields.code());
-      fields.template skip<1>();
+    for_each_part<kFirst, kStep, kVectors>([&]<int kPart>() __attribute__((always_inline)) {
+      const F32 level = fields.template level<kPart>(table);
       METALHEAD_UNROLL
-      for (int r = 0; r < kRows; ++r) acc[r][v] = fma(weight[r], level, acc[r][v]);
-    }
+      for (int r = 0; r < kRows; ++r) {
+        F32& sum = acc[r][kPart / kStep];
+        sum = fma(weight[r], level, sum);
+      }
+    });
   }
   METALHEAD_UNROLL
   for (int i = 0; i < kRows * kVectors; ++i) {
-    float* sum = to + i / kVectors * sums.stride + i % kVectors * kLanes;
+    float* sum = to + i / kVectors * sums.stride + i % kVectors * kStep * kLanes;
     store(sum, load(sum) + acc[i / kVectors][i % kVectors]);
   }
 }
@@ -60,18 +61,14 @@ inline __attribute__((noinline)) void add_packed_rows(const float* weights, int6
                                                       const StoredRows& values, const PackedSums& sums,
                                                       const StoredRows& ahead, int64_t ahead_bytes) {
   constexpr int kFit = kStreamSums / kRows < 8 ? kStreamSums / kRows : 8;
-  constexpr int kVectors = kFit < kParts ? kFit : kParts;
-  const auto add = [&]<int kSkip>(int first) __attribute__((always_inline)) {
-    // The first pass over the values fetches what comes next.
-    const StoredRows fetched = kSkip == 0 && first == 0 ? ahead : StoredRows{};
-    add_packed_columns<kBits, kParts, kRows, kVectors, kSkip>(weights, weight_stride, values, sums, first,
-                                                              fetched, ahead_bytes);
-  };
+  constexpr int kPasses = kFit < kParts ? kParts / kFit : 1;
   for (int first = 0; first < sums.dim; first += kParts * kLanes) {
-    add.template operator()<0>(first);
-    if constexpr (kVectors < kParts) add.template operator()<kVectors>(first);
-    if constexpr (2 * kVectors < kParts) add.template operator()<2 * kVectors>(first);
-    if constexpr (3 * kVectors < kParts) add.template operator()<3 * kVectors>(first);
+    for_each_part<0, 1, kPasses>([&]<int kPass>() __attribute__((always_inline)) {
+      // The first pass over the values fetches what comes next.
+      const StoredRows fetched = kPass == 0 && first == 0 ? ahead : StoredRows{};
+      add_packed_columns<kBits, kParts, kRows, kPass, kPasses>(weights, weight_stride, values, sums, first,
+                                                               fetched, ahead_bytes);
+    });
   }
 }
 
@@ -81,7 +78,7 @@ constexpr int kPackedTileRows = 16;
 /// Expands the rows tile by tile into `tile` [kPackedTileRows][dim] and calls `use(tile_rows, first_row)`.
 template <int kBits, int kParts, class Use>
 METALHEAD_INLINE void for_each_expanded_tile(const StoredRows& rows, int dim, float* tile, const Use& use) {
-  const LevelTable<kBits> table;
+  const typename CodeFields<kBits, kParts>::Table table;
   const int64_t stride = int64_t{dim} * static_cast<int64_t>(sizeof(float));
   for (int first = 0; first < rows.count; first += kPackedTileRows) {
     const int count = static_cast<int>(smaller(kPackedTileRows, rows.count - first));
