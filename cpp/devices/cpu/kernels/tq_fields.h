@@ -65,6 +65,36 @@ struct CodeFields {
   }
 };
 
+#ifdef __AVX512F__
+/// Levels of 2-bit codes by four bits of two codes: of the code in the low ones, and of that in the high
+/// ones.
+struct PairTable {
+  Table16 first, second;
+
+  METALHEAD_INLINE PairTable() {
+    alignas(64) float repeated[16];
+    for (int i = 0; i < 16; ++i) repeated[i] = kLevels2[i / 4];
+    first = load_table16(kPaddedLevels<2>.values);
+    second = load_table16(repeated);
+  }
+};
+
+/// Two codes of 2 bits are looked up by the same index, which saves every other shift.
+template <int kParts, class Rows>
+struct CodeFields<2, kParts, Rows> {
+  using Table = PairTable;
+  I32 codes;
+
+  METALHEAD_INLINE void load(Rows packed, int /*dim*/, int first, int half = 0) {
+    codes = load_fields<2 * kParts>(packed + (first + half * kLanes * kParts / 2) / 4);
+  }
+  template <int kPart>
+  METALHEAD_INLINE F32 level(const Table& table) const {
+    return lookup(kPart % 2 == 0 ? table.first : table.second, shift_right<kPart / 2 * 4>(codes));
+  }
+};
+#endif
+
 /// Codes of whole bytes need no fields: they are loaded in natural order.
 template <int kParts, class Rows>
 struct CodeFields<8, kParts, Rows> {

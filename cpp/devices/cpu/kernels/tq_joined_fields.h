@@ -32,9 +32,75 @@ METALHEAD_INLINE I32 load_spread(Rows plane) {
   return x;
 }
 
+#ifdef __AVX2__
+/// A codebook is its lower half and the same with the other sign in reverse: the lower half is looked up by
+/// codes that are reversed where needed, and the sign follows. Pays where fewer tables do.
+constexpr bool uses_lower_half(int bits) { return bits == 6 || (bits == 5 && kLanes == 8); }
+
+/// For the four high bits of a code, in one byte: the sign (bit 1), what the low bits are to be xored with
+/// (from bit 2 up), and the other high bits, reversed if the sign is set.
+template <int kLow>
+struct HalfCodes {
+  uint8_t values[16];
+  constexpr HalfCodes() : values{} {
+    for (int high = 0; high < 16; ++high) {
+      const int sign = high / 8, flips = sign != 0 ? (8 << kLow) - 1 : 0;
+      values[high] = static_cast<uint8_t>((((high % 8) << kLow) ^ flips) << 2 | sign << 1);
+    }
+  }
+};
+template <int kLow>
+inline constexpr HalfCodes<kLow> kHalfCodes;
+
+/// values[b & 15] for each byte b of `index`, which must be below 128.
+METALHEAD_INLINE I32 lookup_bytes(const uint8_t (&values)[16], I32 index) {
+  const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(values));
+#ifdef __AVX512F__
+  return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), index.v)};
+#else
+  return {_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), index.v)};
+#endif
+}
+
+/// Codes of 5 or 6 bits as positions in the lower half of their codebook, with a sign one bit below.
+template <int kBits, int kParts, class Rows>
+  requires(uses_lower_half(kBits))
+struct CodeFields<kBits, kParts, Rows> {
+  using Table = LevelTable<kBits>;
+  static constexpr int kLow = plane_widths(kBits).low;
+  I32 even, odd;
+
+  METALHEAD_INLINE void load(Rows packed, int dim, int first, int half = 0) {
+    first += half * kLanes * kParts / 2;
+    const I32 high = load_fields<4 * kParts>(packed + first / 2);
+    const I32 low = load_spread<kLow, 8, kParts>(packed + (dim / 2 + first * kLow / 8));
+    const I32 mask = splat(repeated(((1u << kLow) - 1u) << 2, 8)), nibbles = splat(repeated(15, 8));
+    even = lookup_bytes(kHalfCodes<kLow>.values, high & nibbles) ^ (shift_left<2>(low) & mask);
+    odd = lookup_bytes(kHalfCodes<kLow>.values, shift_right<4>(high) & nibbles) ^
+          (shift_left<2 - kLow>(low) & mask);
+  }
+
+  template <int kPart>
+  METALHEAD_INLINE F32 level(const Table& table) const {
+    constexpr int kShift = kPart / 2 * 8 + 2;
+    const I32 codes = kPart % 2 == 0 ? even : odd;
+#ifdef __AVX512F__
+    const I32 turned = {_mm512_ror_epi32(codes.v, kShift)};
+    const I32 level = as_int(table.of_lower_half(turned));
+    return as_float({_mm512_ternarylogic_epi32(level.v, turned.v, _mm512_set1_epi32(INT32_MIN), 0x78)});
+#else
+    const I32 sign = shift_left<32 - kShift>(codes) & splat(INT32_MIN);
+    return as_float(as_int(table.of_lower_half(shift_right<kShift>(codes))) ^ sign);
+#endif
+  }
+};
+#else
+constexpr bool uses_lower_half(int /*bits*/) { return false; }
+#endif
+
 /// Both planes of kLanes * kParts neighbouring coordinates, joined.
 template <int kBits, int kParts, class Rows>
-  requires(plane_widths(kBits).low > 0)
+  requires(plane_widths(kBits).low > 0 && !uses_lower_half(kBits))
 struct CodeFields<kBits, kParts, Rows> {
   using Table = LevelTable<kBits>;
   static constexpr int kHigh = plane_widths(kBits).high, kLow = plane_widths(kBits).low;

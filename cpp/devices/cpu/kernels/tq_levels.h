@@ -92,6 +92,14 @@ struct LevelTable {
     return (*this)(code & splat(int32_t{(1 << kBits) - 1}));
   }
 
+#ifdef __AVX2__
+  /// The levels of codes in the lower half of a codebook of 5 or 6 bits; bits above them may be set.
+  METALHEAD_INLINE F32 of_lower_half(I32 code) const {
+    if constexpr (kBits == 5) return lookup(tables[0], code);
+    return lookup_32(tables, code);
+  }
+#endif
+
   /// One packed vector to float32 levels `[dim]`.
   METALHEAD_INLINE void expand(const uint8_t* packed, int dim, float* values) const {
     if constexpr (kBits == 8) {
