@@ -5,6 +5,7 @@
 
 #include "devices/cpu/kernels/simd.h"
 #include "devices/cpu/kernels/tq_lane_fields.h"
+#include "devices/cpu/kernels/tq_lookup.h"
 #include "devices/cpu/kernels/tq_planes.h"
 #include "devices/cpu/kernels/tq_rotation.h"
 #include "metal/common/codebooks.h"
@@ -33,26 +34,6 @@ struct PaddedLevels {
 };
 template <int kBits>
 inline constexpr PaddedLevels<kBits> kPaddedLevels;
-
-#if defined(__AVX512F__)
-/// `set` in the lanes of `code` whose bit kBit is set, `clear` in the others.
-template <int kBit>
-METALHEAD_INLINE F32 select_bit(I32 code, F32 set, F32 clear) {
-  return {_mm512_mask_mov_ps(clear.v, _mm512_test_epi32_mask(code.v, _mm512_set1_epi32(1 << kBit)), set.v)};
-}
-/// Values of two tables by the five low bits of each lane.
-METALHEAD_INLINE F32 lookup_32(const Table16* tables, I32 index) {
-  return {_mm512_permutex2var_ps(tables[0].values, index.v, tables[1].values)};
-}
-#elif defined(__AVX2__)
-template <int kBit>
-METALHEAD_INLINE F32 select_bit(I32 code, F32 set, F32 clear) {
-  return {_mm256_blendv_ps(clear.v, set.v, as_float(shift_left<31 - kBit>(code)).v)};
-}
-METALHEAD_INLINE F32 lookup_32(const Table16* tables, I32 index) {
-  return select_bit<4>(index, lookup(tables[1], index), lookup(tables[0], index));
-}
-#endif
 
 /// Levels by code, in registers as far as they fit.
 template <int kBits>

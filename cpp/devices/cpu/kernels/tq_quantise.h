@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "devices/cpu/kernels/simd.h"
+#include "devices/cpu/kernels/tq_lookup.h"
 #include "devices/cpu/kernels/tq_rotation.h"
 #include "metal/common/codebooks.h"
 #include "metal/common/codec_rule.h"
@@ -75,13 +76,14 @@ struct PositiveHalf {
   }
 };
 
-/// Memory that a MagnitudeTable may point to.
+/// Memory that a MagnitudeTable or Thresholds may point to.
 template <int kBits>
 struct PaddedMagnitudes {
-  float values[32];
-  constexpr PaddedMagnitudes() : values{} {
-    for (int i = 0; i < 32; ++i)
-      values[i] = PositiveHalf<kBits>::levels()[i & (PositiveHalf<kBits>::kLevels - 1)];
+  float values[32], boundaries[32];
+  constexpr PaddedMagnitudes() : values{}, boundaries{} {
+    using Half = PositiveHalf<kBits>;
+    for (int i = 0; i < 32; ++i) values[i] = Half::levels()[i & (Half::kLevels - 1)];
+    for (int i = 0; i < Half::kBoundaries; ++i) boundaries[i] = Half::boundaries()[i];
   }
 };
 template <int kBits>
@@ -90,14 +92,59 @@ inline constexpr PaddedMagnitudes<kBits> kPaddedMagnitudes;
 /// Magnitudes of levels, looked up by their index counted from the middle of the codebook.
 template <int kBits>
 struct MagnitudeTable {
-  Table16 low = load_table16(kPaddedMagnitudes<kBits>.values);
-  Table16 high = load_table16(kPaddedMagnitudes<kBits>.values + 16);
+  Table16 tables[2] = {load_table16(kPaddedMagnitudes<kBits>.values),
+                       load_table16(kPaddedMagnitudes<kBits>.values + 16)};
 
   METALHEAD_INLINE F32 operator()(I32 index) const {
-    if constexpr (kBits < 6) return lookup(low, index);
+    if constexpr (kBits < 6) return lookup(tables[0], index);
+#ifdef __AVX2__
+    return lookup_32(tables, index);
+#else
     const I32 within = index & splat(int32_t{15});
-    return select_less(splat(15.5f), to_float(index), lookup(high, within), lookup(low, within));
+    return select_less(splat(15.5f), to_float(index), lookup(tables[1], within), lookup(tables[0], within));
+#endif
   }
+};
+
+/// The positive boundaries times a unit.
+template <int kBits>
+struct Thresholds {
+  static constexpr int kCount = PositiveHalf<kBits>::kBoundaries;
+#ifdef __AVX512F__
+  Table16 tables[2];
+
+  METALHEAD_INLINE explicit Thresholds(float unit) {
+    const float* boundaries = kPaddedMagnitudes<kBits>.boundaries;
+    for (int i = 0; i < 2; ++i) tables[i].values = (load(boundaries + 16 * i) * splat(unit)).v;
+  }
+
+  /// How many are strictly below x; they ascend, so that halving the rest finds out.
+  METALHEAD_INLINE I32 count_below(F32 x) const {
+    I32 count = splat(int32_t{0});
+#pragma GCC unroll 5
+    for (int step = (kCount + 1) / 2; step > 0; step /= 2) {
+      const I32 at = count + splat(int32_t{step - 1});
+      const F32 threshold = kBits == 6 ? lookup_32(tables, at) : lookup(tables[0], at);
+      const __mmask16 below = _mm512_cmp_ps_mask(threshold.v, x.v, _CMP_LT_OQ);
+      count.v = _mm512_mask_add_epi32(count.v, below, count.v, _mm512_set1_epi32(step));
+    }
+    return count;
+  }
+#else
+  F32 values[kCount];
+
+  METALHEAD_INLINE explicit Thresholds(float unit) {
+    for (int i = 0; i < kCount; ++i) values[i] = splat(PositiveHalf<kBits>::boundaries()[i] * unit);
+  }
+
+  /// How many are strictly below x.
+  METALHEAD_INLINE I32 count_below(F32 x) const {
+    I32 count = splat(int32_t{0});
+#pragma GCC unroll 31
+    for (int t = 0; t < kCount; ++t) count = count - less(values[t], x);
+    return count;
+  }
+#endif
 };
 
 /// Codes of y in units of `unit` (u = y / unit): the number of boundaries b with fl(b * unit) strictly below
@@ -106,8 +153,7 @@ template <int kBits>
 METALHEAD_INLINE Fit quantise_to_levels(const float* y, int dim, float unit, uint8_t* codes) {
   using Half = PositiveHalf<kBits>;
   const MagnitudeTable<kBits> magnitudes;
-  F32 thresholds[Half::kBoundaries];
-  for (int i = 0; i < Half::kBoundaries; ++i) thresholds[i] = splat(Half::boundaries()[i] * unit);
+  const Thresholds<kBits> thresholds(unit);
   F32 along[kSumRegisters], square[kSumRegisters];
   for (F32& sum : along) sum = zero();
   for (F32& sum : square) sum = zero();
@@ -119,9 +165,7 @@ METALHEAD_INLINE Fit quantise_to_levels(const float* y, int dim, float unit, uin
       // One ulp more for x <= 0 turns "at or below |x|" into "strictly below", which is what its side must
       // count.
       const F32 magnitude = as_float(as_int(abs(x)) + (positive + splat(int32_t{1})));
-      I32 index = splat(int32_t{0});
-#pragma GCC unroll 31
-      for (int t = 0; t < Half::kBoundaries; ++t) index = index - less(thresholds[t], magnitude);
+      const I32 index = thresholds.count_below(magnitude);
       const I32 mirror = (positive ^ splat(int32_t{-1})) & splat(int32_t{2 * Half::kLevels - 1});
       store_bytes(codes + j + i * kLanes, (index + splat(int32_t{Half::kLevels})) ^ mirror);
       const F32 level = magnitudes(index);
