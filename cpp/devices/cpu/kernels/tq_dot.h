@@ -80,11 +80,14 @@ METALHEAD_INLINE void store_dots(const F32 (&sums)[kStreamSums], float factor, f
 }
 
 /// scores[r * score_stride + j] = factor * (query row r . levels of key j); writes up to the next multiple of
-/// 16 keys. Fetches `ahead`, rows of `ahead_bytes`, while it goes.
+/// 16 keys. Fetches `ahead`, rows of `ahead_bytes`, while it goes. Aligned, as the unrolled code barely fits
+/// what processors hold of decoded instructions.
 template <int kBits, int kParts, int kRows>
-inline __attribute__((noinline)) void dot_packed_rows(const PackedQuery& query, const StoredRows& keys,
-                                                      float* scores, int64_t score_stride,
-                                                      const StoredRows& ahead, int64_t ahead_bytes) {
+inline __attribute__((noinline, aligned(64))) void dot_packed_rows(const PackedQuery& query,
+                                                                   const StoredRows& keys, float* scores,
+                                                                   int64_t score_stride,
+                                                                   const StoredRows& ahead,
+                                                                   int64_t ahead_bytes) {
   constexpr int kTileVectors = kStreamSums / kRows, kTileKeys = kTileVectors * kRowsOfVector;
   constexpr int kVectors = kTileVectors < kPackedVectors ? kTileVectors : kPackedVectors;
   const typename CodeFields<kBits, kParts>::Table table;

@@ -20,6 +20,10 @@ struct PackedSums {
 /// Rows that are fetched ahead together.
 constexpr int kFetchedRows = 4;
 
+/// Joining planes takes so long that AVX-512 gains from doing it one row ahead; others lack registers.
+template <int kBits>
+constexpr bool kJoinsAhead = kLanes == 16 && plane_widths(kBits).low > 0;
+
 /// Every kStep-th vector of columns of one block of fields, number kFirst of them first, over all values.
 template <int kBits, int kParts, int kRows, int kFirst, int kStep>
 METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_stride,
@@ -31,11 +35,23 @@ METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_st
   float* to = sums.rows + first + kFirst * kLanes;
   METALHEAD_UNROLL
   for (int i = 0; i < kRows * kVectors; ++i) acc[i / kVectors][i % kVectors] = zero();
+  using Fields = CodeFields<kBits, kParts>;
+  const auto take = [&](Fields& row, const char* codes) __attribute__((always_inline)) {
+    row.load(reinterpret_cast<const uint8_t*>(codes), sums.dim, first);
+  };
+  Fields fields, next;
   const char* at = values.data;
-  for (int j = 0; j < values.count; ++j, at += values.stride) {
+  if constexpr (kJoinsAhead<kBits>) take(next, at);
+  for (int j = 0; j < values.count; ++j) {
+    if constexpr (kJoinsAhead<kBits>) {
+      fields = next;
+      if (j + 1 < values.count) at += values.stride;
+      take(next, at);
+    } else {
+      take(fields, at);
+      at += values.stride;
+    }
     if (j % kFetchedRows == 0) fetch_codes(ahead, j, kFetchedRows, ahead_bytes);
-    CodeFields<kBits, kParts> fields;
-    fields.load(reinterpret_cast<const uint8_t*>(at), sums.dim, first);
     F32 weight[kRows];
     METALHEAD_UNROLL
     for (int r = 0; r < kRows; ++r) weight[r] = splat(weights[r * weight_stride + j]);
