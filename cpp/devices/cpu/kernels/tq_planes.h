@@ -48,9 +48,6 @@ METALHEAD_INLINE uint64_t gather_bits(uint64_t x) {
 /// The inverse of `gather_bits`.
 template <int kWidth>
 METALHEAD_INLINE uint64_t scatter_bits(uint64_t x) {
-#ifdef __BMI2__
-  return _pdep_u64(x, 0x0101010101010101u * ((1u << kWidth) - 1u));
-#endif
   if constexpr (kWidth == 1) {
     x = (x | x << 28) & 0x0000000f0000000fu;
     x = (x | x << 14) & 0x0003000300030003u;
