@@ -119,7 +119,7 @@ class Limits:
     """What the machine can do with a number of threads, measured in the same run.
 
     Bytes a second of streaming reads; operations a second of float32 multiply-adds and, where the processor
-    has them, bfloat16 and int8 dot products (0: it has none).
+    has them, bfloat16 products, of tiles where there are such, and int8 dot products (0: it has none).
     """
 
     read: float
@@ -131,7 +131,7 @@ class Limits:
 def limit_seconds(case: Case, kind: str, limits: Limits) -> tuple[float, str]:
     """The least time of a case, and what sets it: ``memory`` or ``arithmetic``.
 
-    max(bytes / read rate, operations / peak): bfloat16 prefill may use bfloat16 dot products; everything
+    max(bytes / read rate, operations / peak): bfloat16 prefill may use bfloat16 products; everything
     else is held to the float32 peak.
     """
     peak = limits.fma

@@ -8,6 +8,10 @@
 #if defined(__AVX512BF16__) || defined(__AVX512VNNI__)
 #include <immintrin.h>
 #endif
+#if defined(__AMX_BF16__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #if defined(__AVX512F__)
 constexpr size_t kVectorBytes = 64;
@@ -88,6 +92,30 @@ void chains(int64_t steps, Vector a, Vector b, const Step& step) {
   for (int i = 0; i < kChains; ++i) BENCH_OPAQUE(sums[i]);
 }
 
+#if defined(__AMX_BF16__) && defined(__linux__)
+/// Asks Linux once for the tile registers.
+bool has_tiles() {
+  static const bool kGranted = syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+  return kGranted;
+}
+
+/// `steps` times kChains products of tiles of 16 rows and 16 columns, 32 terms each, in four sums.
+void tile_products(int64_t steps) {
+  alignas(64) unsigned char configuration[64] = {1};
+  for (int i = 0; i < 8; ++i) configuration[16 + 2 * i] = 64, configuration[48 + i] = 16;
+  asm volatile("ldtilecfg %0" ::"m"(configuration));
+  for (int64_t k = 0; k < steps * kChains / 4; ++k) {
+    asm volatile(
+        "tdpbf16ps %tmm6, %tmm4, %tmm0\n tdpbf16ps %tmm7, %tmm4, %tmm1\n"
+        "tdpbf16ps %tmm6, %tmm5, %tmm2\n tdpbf16ps %tmm7, %tmm5, %tmm3");
+  }
+  asm volatile("tilerelease");
+}
+#else
+constexpr bool has_tiles() { return false; }
+inline void tile_products(int64_t /*steps*/) {}
+#endif
+
 }  // namespace
 
 extern "C" {
@@ -101,11 +129,12 @@ double bench_read(int threads, const char* data, uint64_t bytes, int streams) {
   });
 }
 
-/// Operations of one call of bench_peak on all threads: 0 float32, 1 bfloat16 dots, 2 int8 dots; 0 if
-/// missing.
+/// Operations of one call of bench_peak on all threads: 0 float32, 1 bfloat16 products, in tiles if there
+/// are, 2 int8 dots; 0 if missing.
 double bench_peak_work(int kind, int threads, int64_t steps) {
   const double chains = static_cast<double>(threads) * static_cast<double>(steps) * kChains;
   if (kind == 0) return chains * 2 * (kVectorBytes / sizeof(float));
+  if (kind == 1 && has_tiles()) return chains * 2 * 16 * 16 * 32;
 #ifdef __AVX512BF16__
   if (kind == 1) return chains * 2 * 32;
 #endif
@@ -122,6 +151,7 @@ double bench_peak(int kind, int threads, int64_t steps) {
       chains(steps, Floats{} + 1.0F, Floats{} + 1e-9F,
              [](Floats s, Floats a, Floats b) { return s * a + b; });
     }
+    if (kind == 1 && has_tiles()) return tile_products(steps);
 #ifdef __AVX512BF16__
     if (kind == 1) {
       const __m512 one = _mm512_set1_ps(1.0F);
