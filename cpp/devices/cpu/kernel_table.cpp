@@ -90,7 +90,7 @@ bool runs_avx2() {
          (edx & kAmxBf16) != 0 && (edx & kAmxTile) != 0 && tile_registers_are_granted();
 }
 
-/// bfloat16 dot products at twice the rate of float32 multiply-adds. Intel's, measured on Sapphire Rapids,
+/// bfloat16 dot products at twice the rate of float32 multiply-adds. Intel's, measured on Emerald Rapids,
 /// run at half of it: its kernels are there for those who name them.
 [[maybe_unused]] bool gains_by_avx512_bf16() { return runs_avx512_bf16() && __builtin_cpu_is("amd"); }
 [[maybe_unused]] bool only_runs_avx512_bf16() { return runs_avx512_bf16() && !gains_by_avx512_bf16(); }

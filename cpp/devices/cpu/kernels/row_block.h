@@ -123,16 +123,22 @@ void begin_block(const RowBlock& block) {
   }
 }
 
+/// True if finish_scores has nothing to do for keys first_key + [begin, end) in rows [first, first + rows).
+METALHEAD_INLINE bool has_final_scores(const RowBlock& block, int first, int rows, int begin, int end,
+                                       int64_t first_key) {
+  const QueryRow* query_rows = block.query_rows + first;
+  return block.has_plain_scores && first_key + begin >= query_rows[rows - 1].visible.begin &&
+         first_key + end <= query_rows[0].visible.end && end % kLanes == 0;
+}
+
 /// Scores of keys first_key + [begin, end) in each row of a row tile become weights; fills `shrink`.
 template <class Tiles>
 METALHEAD_INLINE void weigh(const RowBlock& block, int first, int rows, int begin, int end, int64_t first_key,
                             float* shrink) {
-  const QueryRow* query_rows = block.query_rows + first;
-  const bool all_visible = first_key + begin >= query_rows[rows - 1].visible.begin &&
-                           first_key + end <= query_rows[0].visible.end && end % kLanes == 0;
-  if (!block.has_plain_scores || !all_visible) {
+  if (!has_final_scores(block, first, rows, begin, end, first_key)) {
     for (int i = 0; i < rows; ++i) {
-      finish_scores(*block.view, query_rows[i], block.scores + i * kScoreStride, begin, end, first_key);
+      finish_scores(*block.view, block.query_rows[first + i], block.scores + i * kScoreStride, begin, end,
+                    first_key);
     }
   }
   const int stats = first / Tiles::kRows * kStatsStride<Tiles>;

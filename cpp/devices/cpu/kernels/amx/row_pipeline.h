@@ -145,7 +145,7 @@ class RowPipeline {
     const Stage& at = stages_[stage];
     float* scores = buffer(stage);
     F32 factor = splat(block_.view->params->scale);
-    if (!has_final_scores(at)) {
+    if (!has_final_scores(block_, at.first, at.rows, at.begin, at.end, first_key_)) {
       for (int i = 0; i < at.rows; ++i) {
         finish_row(block_.query_rows[at.first + i], at, scores + i * kStride);
       }
@@ -163,18 +163,13 @@ class RowPipeline {
     }
   }
 
-  METALHEAD_INLINE bool has_final_scores(const Stage& at) const {
-    const QueryRow* rows = block_.query_rows + at.first;
-    return block_.has_plain_scores && first_key_ + at.begin >= rows[at.rows - 1].visible.begin &&
-           first_key_ + at.end <= rows[0].visible.end && at.end % kLanes == 0;
-  }
-
   METALHEAD_INLINE void finish_row(const QueryRow& row, const Stage& at, float* scores) const {
     const F32 factor = splat(block_.view->params->scale);
     for (int i = at.begin; i < at.end; i += kLanes) store(scores + i, load(scores + i) * factor);
     finish_scores(*block_.view, row, scores, at.begin, at.end, first_key_);
   }
 
+  /// How often `weigh` lets other work go on.
   METALHEAD_INLINE static int turns_of(const Stage& at) {
     const int steps = (at.end - at.begin + kLanes - 1) / kStepRows, rest = (at.end - at.begin) % kStepRows;
     return at.rows * ((steps + 1) / 2 + (rest > 0 && rest <= kLanes ? 1 : 0));
