@@ -18,6 +18,15 @@ function(metalhead_add_cpu_kernels namespace name macro kernels)
   target_compile_definitions(metalhead_core PRIVATE METALHEAD_HAVE_${macro}=1)
 endfunction()
 
+# Assemblers learned of tiles later than compilers learned of C++20.
+set(METALHEAD_AMX -mamx-tile -mamx-bf16)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  include(CheckCXXSourceCompiles)
+  list(JOIN METALHEAD_AMX " " CMAKE_REQUIRED_FLAGS)
+  check_cxx_source_compiles("int main() { asm volatile(\"tdpbf16ps %tmm2, %tmm1, %tmm0\"); }" METALHEAD_BUILDS_AMX)
+  unset(CMAKE_REQUIRED_FLAGS)
+endif()
+
 # Exactly the extensions that kernel_table.cpp asks the machine for.
 set(METALHEAD_AVX2 -march=x86-64-v2 -mavx2 -mfma -mf16c -mbmi -mbmi2)
 set(METALHEAD_AVX512 ${METALHEAD_AVX2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd)
@@ -36,8 +45,10 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     # anything else.
     metalhead_add_cpu_kernels(isa_avx512_bf16 avx512_bf16 ISA_AVX512_BF16 METALHEAD_CPU_BF16_KERNELS ${METALHEAD_AVX512}
                               -mavx512bf16)
-    metalhead_add_cpu_kernels(isa_amx_bf16 amx_bf16 ISA_AMX_BF16 METALHEAD_CPU_AMX_KERNELS ${METALHEAD_AVX512}
-                              -mavx512bf16 -mamx-tile -mamx-bf16)
+    if(METALHEAD_BUILDS_AMX)
+      metalhead_add_cpu_kernels(isa_amx_bf16 amx_bf16 ISA_AMX_BF16 METALHEAD_CPU_AMX_KERNELS ${METALHEAD_AVX512}
+                                -mavx512bf16 ${METALHEAD_AMX})
+    endif()
     if(METALHEAD_BUILD_TESTS)
       metalhead_add_cpu_kernels(isa_avx512_bf16_emulated avx512_bf16_emulated ISA_AVX512_BF16_EMULATED
                                 METALHEAD_CPU_BF16_KERNELS ${METALHEAD_AVX512})
