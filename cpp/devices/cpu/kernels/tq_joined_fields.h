@@ -18,7 +18,7 @@ constexpr int32_t repeated(uint32_t bits, int width) {
 }
 
 /// The low plane of kParts codes a lane: the bits of codes 2k and 2k + 1 from bit k * kSpan up, other bits
-/// set at random.
+/// as they come.
 template <int kLow, int kSpan, int kParts, class Rows>
 METALHEAD_INLINE I32 load_spread(Rows plane) {
   if constexpr (kLow == 2 && kParts == 8) {
