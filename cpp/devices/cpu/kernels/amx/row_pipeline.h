@@ -103,7 +103,7 @@ class RowPipeline {
     const int of_values = multiplies ? values.portions_left() : 0;
     const int portions = of_values + (has_next ? scores.portions_left() : 0);
     int taken = 0;
-    const auto advance_to = [&](int target) __attribute__((always_inline)) {
+    const auto advance_to = [&](int target) __attribute__((noinline)) {
       if (taken < of_values) {
         values.advance(target - taken, [&](int panel) {
           values.write(product(stage - 1) + panel * kPanelWidth, product_stride_);

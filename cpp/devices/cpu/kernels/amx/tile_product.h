@@ -59,7 +59,7 @@ class PanelProducts {
 
   /// Takes up to `count` portions. `finish(panel)` is to call `write`.
   template <class Finish>
-  METALHEAD_INLINE void advance(int count, Finish finish) {
+  __attribute__((noinline)) void advance(int count, Finish finish) {
     for (int i = count < portions_left_ ? count : portions_left_; i > 0; --i) {
       if (!has_begun_) begin();
       multiply();
