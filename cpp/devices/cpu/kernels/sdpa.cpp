@@ -62,11 +62,7 @@ struct Float32Tiles {
 
 void sdpa(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch) {
   const AttentionView view = view_of(launch);
-  const int key_bits = view.packed_key.bits, value_bits = view.packed_value.bits;
-  Float32Tiles tiles{};
-  tiles.load_keys = key_bits != 0 ? packed_key_loader(key_bits) : dense_key_loader(view.key_dtype);
-  tiles.load_values =
-      value_bits != 0 ? packed_value_loader(value_bits) : dense_value_loader(view.value_dtype);
+  const Float32Tiles tiles{key_loader(view), value_loader(view)};
   attend_blocks(tiles, view, begin, end, scratch);
 }
 

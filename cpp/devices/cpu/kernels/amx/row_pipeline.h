@@ -63,7 +63,7 @@ class RowPipeline {
     return buffer(stage) + stages_[stage].begin + panel * kPanelWidth;
   }
   METALHEAD_INLINE int32_t* weights(int stage, int key) const {
-    return reinterpret_cast<int32_t*>(buffer(stage)) + key / 2 * ValueParts::kA;
+    return as_pairs(buffer(stage)) + key / 2 * ValueParts::kA;
   }
   /// Rows of one column fall into different cache sets.
   METALHEAD_INLINE static int64_t product_stride(int64_t value_dim) {
@@ -77,10 +77,10 @@ class RowPipeline {
     const Stage& at = stages_[stage];
     const int head_dim = block_.view->params->head_dim;
     const int64_t depth = block_.tile.depth, steps = steps_of(head_dim);
-    const LeftFactor queries{reinterpret_cast<const int32_t*>(block_.query + at.first * depth), kTileSide,
-                             kProductRows * kTileSide, steps * kProductRows * kTileSide};
-    const RightFactor keys{reinterpret_cast<const int32_t*>(block_.keys + at.begin * depth),
-                           depth * kPanelWidth, steps * kTileSide * kPanelWidth};
+    const LeftFactor queries{as_pairs(block_.query + at.first * depth), kTileSide, kProductRows * kTileSide,
+                             steps * kProductRows * kTileSide};
+    const RightFactor keys{as_pairs(block_.keys + at.begin * depth), depth * kPanelWidth,
+                           steps * kTileSide * kPanelWidth};
     return {tiles_, at.rows, queries, keys, head_dim, at.end - at.begin};
   }
 
@@ -88,8 +88,8 @@ class RowPipeline {
     const Stage& at = stages_[stage];
     const int64_t value_rows = block_.tile.value_rows;
     const LeftFactor factors{weights(stage, at.begin), kStride, ValueParts::kA * kTileSide, kTileSide};
-    const RightFactor values{reinterpret_cast<const int32_t*>(block_.values + at.begin / 2 * kPanelWidth),
-                             value_rows * kPanelWidth, value_rows / ValueParts::kB * kPanelWidth};
+    const RightFactor values{as_pairs(block_.values + at.begin / 2 * kPanelWidth), value_rows * kPanelWidth,
+                             value_rows / ValueParts::kB * kPanelWidth};
     return {tiles_, at.rows, factors, values, at.end - at.begin, block_.view->params->value_dim};
   }
 

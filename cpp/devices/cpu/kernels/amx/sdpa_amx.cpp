@@ -1,6 +1,6 @@
 // Attention for many query rows with AMX tiles: products of bfloat16, of which wider types are sums.
-#include "devices/cpu/kernels/amx/pair_panels.h"
 #include "devices/cpu/kernels/amx/row_pipeline.h"
+#include "devices/cpu/kernels/bf16/pair_loader.h"
 #include "devices/cpu/kernels/kernels.h"
 #include "devices/cpu/kernels/tq_tile_loader.h"
 
@@ -9,8 +9,6 @@ namespace {
 
 /// An L2 cache of 2 MiB, as every processor with AMX has, holds this beside the rows.
 constexpr int64_t kPartPlaces = 49152;
-
-METALHEAD_INLINE int32_t* as_pairs(float* places) { return reinterpret_cast<int32_t*>(places); }
 
 /// Values that are sums of bfloat16, and products of those. A single one is stored as it is found.
 template <class ScoreParts, class ValueParts>
@@ -70,7 +68,7 @@ struct PartTiles {
                                    panels, block.keys, depth / ScoreParts::kB);
     }
     if constexpr (kPairedValues) {
-      load_value_steps(request, value_rows, block.values);
+      load_value_pairs<kStepRows / 2>(request, value_rows, block.values);
     } else {
       load_values(request, block.tile.keys, staged(block));
       const int64_t panels = (params.value_dim + kPanelWidth - 1) / kPanelWidth;
@@ -87,11 +85,7 @@ struct PartTiles {
 template <class ScoreParts, class ValueParts>
 void attend(const AttentionView& view, uint64_t begin, uint64_t end, Scratch& scratch) {
   TileRegisters registers;
-  PartTiles<ScoreParts, ValueParts> tiles{&registers, nullptr, nullptr};
-  const int key_bits = view.packed_key.bits, value_bits = view.packed_value.bits;
-  tiles.load_keys = key_bits != 0 ? packed_key_loader(key_bits) : dense_key_loader(view.key_dtype);
-  tiles.load_values =
-      value_bits != 0 ? packed_value_loader(value_bits) : dense_value_loader(view.value_dtype);
+  const PartTiles<ScoreParts, ValueParts> tiles{&registers, key_loader(view), value_loader(view)};
   attend_blocks(tiles, view, begin, end, scratch);
 }
 

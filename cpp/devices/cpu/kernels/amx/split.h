@@ -1,7 +1,7 @@
 // float32 as sums of bfloat16, as products of tiles take it.
 #pragma once
 
-#include "devices/cpu/kernels/attention_view.h"
+#include "devices/cpu/kernels/bf16/simd_bf16.h"
 #include "devices/cpu/kernels/gemm_tile.h"
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
@@ -37,7 +37,7 @@ inline void split_panels(const float* from, int64_t from_stride, int64_t rows, i
                          int64_t pair_rows) {
   for (int64_t panel = 0; panel < panels; ++panel) {
     const float* source = from + panel * from_stride;
-    auto* target = reinterpret_cast<int32_t*>(to) + panel * kParts * pair_rows * kPanelWidth;
+    int32_t* target = as_pairs(to) + panel * kParts * pair_rows * kPanelWidth;
     for (int64_t step = 0; step < rows; step += kStepRows) {
       for (int64_t row = step; row < step + kStepRows / 2; ++row, target += kPanelWidth) {
         const int64_t partner = row + kStepRows / 2;

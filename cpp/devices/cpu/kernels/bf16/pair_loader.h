@@ -6,11 +6,11 @@
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
-/// `count` values as pairs, zeros up to `width` pairs.
-METALHEAD_INLINE void load_pair_row(float* to, const BFloat16* from, int64_t count, int64_t width) {
-  for (int64_t pair = 0; pair < width; pair += kLanes) {
-    const int64_t left = larger(0, smaller(2 * kLanes, count - 2 * pair));
-    store(to + pair, as_float(load_pairs(from + 2 * pair, static_cast<int>(left))));
+/// A row of `count` values as rows of kLanes pairs of neighbours, `stride` places apart; zeros at the end of
+/// the last.
+METALHEAD_INLINE void copy_pairs(const BFloat16* from, int64_t count, int32_t* to, int64_t stride) {
+  for (int64_t i = 0; i < count; i += 2 * kLanes, to += stride) {
+    store(to, load_pairs(from + i, static_cast<int>(smaller(2 * kLanes, count - i))));
   }
 }
 
@@ -37,25 +37,26 @@ inline void load_key_pairs(const TileRequest& request, int64_t depth, float* pan
   }
 }
 
-/// Writes `ceil(value_dim / kPanelWidth)` panels, each [panel_rows][kPanelWidth]: a row for two keys, the
-/// first `ceil(count / 2)` written, zeros past `value_dim` and for a missing last key.
+/// Writes `ceil(value_dim / kPanelWidth)` panels, each [panel_rows][kPanelWidth]: of every 2 * kDistance keys
+/// a row for each key i and key i + kDistance, zeros past `value_dim` and for missing keys of the last ones.
+template <int kDistance>
 inline void load_value_pairs(const TileRequest& request, int64_t panel_rows, float* panels) {
   const AttentionParams& params = *request.view->params;
   const BFloat16* base = first_row<BFloat16>(request.view->value, params.value_strides, request);
   const auto row_of = [&](int key) __attribute__((always_inline)) {
-    return base + physical_row(*request.sequence, request.first_key + key) * params.value_strides[2];
+    const int64_t row = physical_row(*request.sequence, request.first_key + key);
+    return key < request.count ? base + row * params.value_strides[2] : nullptr;
   };
-  for (int key = 0; key < request.count; key += 2) {
-    const BFloat16* first = row_of(key);
-    const bool has_second = key + 1 < request.count;
-    const BFloat16* second = has_second ? row_of(key + 1) : first;
-    float* to = panels + key / 2 * kPanelWidth;
-    for (int64_t dim = 0; dim < params.value_dim; dim += kLanes) {
-      const int values = static_cast<int>(smaller(kLanes, params.value_dim - dim));
-      const F32 low = load_partial(first + dim, values);
-      const F32 high = has_second ? load_partial(second + dim, values) : zero();
-      float* panel = to + dim / kPanelWidth * (panel_rows * kPanelWidth) + dim % kPanelWidth;
-      store(panel, as_float(pair_up(low, high)));
+  for (int begin = 0; begin < request.count; begin += 2 * kDistance) {
+    for (int key = begin; key < begin + kDistance; ++key, panels += kPanelWidth) {
+      const BFloat16 *first = row_of(key), *second = row_of(key + kDistance);
+      for (int64_t dim = 0; dim < params.value_dim; dim += kLanes) {
+        const int values = static_cast<int>(smaller(kLanes, params.value_dim - dim));
+        const F32 low = first != nullptr ? load_partial(first + dim, values) : zero();
+        const F32 high = second != nullptr ? load_partial(second + dim, values) : zero();
+        float* panel = panels + dim / kPanelWidth * (panel_rows * kPanelWidth) + dim % kPanelWidth;
+        store(panel, as_float(pair_up(low, high)));
+      }
     }
   }
 }

@@ -13,10 +13,6 @@ void sdpa(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch);
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 namespace {
 
-METALHEAD_INLINE const int32_t* as_pairs(const float* places) {
-  return reinterpret_cast<const int32_t*>(places);
-}
-
 /// Replaces the weights [begin, end), rounded up to kLanes, of a row by the pairs that ValueTile reads.
 METALHEAD_INLINE void split_weights(float* weights, int begin, int end) {
   for (int i = begin; i < end; i += kWeightBlock) {
@@ -39,15 +35,15 @@ struct BFloat16Tiles {
   }
 
   void load_queries(const RowBlock& block, int first) const {
-    load_query_panel(block, first, [&](const QueryRow& query, float* row, int64_t width) {
+    load_query_panel(block, first, [&](const QueryRow& query, float* row, int64_t /*width*/) {
       const auto* from = reinterpret_cast<const BFloat16*>(query_address(*block.view, query));
-      load_pair_row(row, from, block.view->params->head_dim, width);
+      copy_pairs(from, block.view->params->head_dim, as_pairs(row), kLanes);
     });
   }
 
   void load_tile(const TileRequest& request, const RowBlock& block) const {
     load_key_pairs(request, block.tile.depth, block.keys);
-    load_value_pairs(request, block.tile.value_rows, block.values);
+    load_value_pairs<1>(request, block.tile.value_rows, block.values);
   }
 
   void attend_rows(const RowBlock& block, int first, int64_t first_key, int count) const {

@@ -9,6 +9,12 @@
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
+/// Places of 4 bytes that hold pairs.
+METALHEAD_INLINE int32_t* as_pairs(float* places) { return reinterpret_cast<int32_t*>(places); }
+METALHEAD_INLINE const int32_t* as_pairs(const float* places) {
+  return reinterpret_cast<const int32_t*>(places);
+}
+
 /// sum + a.first * b.first + a.second * b.second in each lane. The instruction takes denormal numbers as
 /// zeros.
 METALHEAD_INLINE F32 dot_pairs(F32 sum, I32 a, I32 b) {
