@@ -140,52 +140,49 @@ METALHEAD_INLINE F32 exp_less(float* scores, F32 base, F32 sum) {
   return sum;
 }
 
-/// One step of the online softmax for up to kLanes rows of scores [begin, end), rounded up to kLanes. Final
-/// scores are `factor` times those stored. `weigh(row, base)` takes the weights, exp(score - base), of a row
-/// and returns their sums by lane. `maxima`, `sums` and `shrink` hold kLanes rows; `shrink` becomes the
-/// factor by which what a row has summed up before must shrink.
-template <class Factor, class Weigh>
-METALHEAD_INLINE void softmax_rows(const float* scores, int64_t stride, int rows, int begin, int end,
-                                   Factor factor, float* maxima, float* sums, float* shrink, Weigh weigh) {
+/// The largest of scores [begin, end), rounded up to kLanes, of rows [first, last) of up to kLanes; -inf in
+/// the other lanes.
+METALHEAD_INLINE F32 largest_scores(const float* scores, int64_t stride, int first, int last, int begin,
+                                    int end) {
   F32 tops[kLanes];
   METALHEAD_UNROLL
   for (int r = 0; r < kLanes; ++r) tops[r] = splat(kMinusInfinity);
-  for (int r = 0; r < rows; ++r) {
-    F32 top = factor(load(scores + r * stride + begin));
-    for (int i = begin + kLanes; i < end; i += kLanes) top = max(top, factor(load(scores + r * stride + i)));
+  for (int r = first; r < last; ++r) {
+    F32 top = load(scores + r * stride + begin);
+    for (int i = begin + kLanes; i < end; i += kLanes) top = max(top, load(scores + r * stride + i));
     tops[r] = top;
   }
+  return reduce_max_each(tops);
+}
+
+/// One step of the online softmax for up to kLanes rows: replaces scores [begin, end), rounded up to kLanes,
+/// by exp(score - maximum) under each row's new maximum. `maxima`, `sums` and `shrink` hold kLanes rows;
+/// `shrink` becomes the factor by which what a row has summed up before must shrink.
+METALHEAD_INLINE void softmax_step(float* scores, int64_t stride, int rows, int begin, int end, float* maxima,
+                                   float* sums, float* shrink) {
   const F32 before = load(maxima);
-  const F32 now = max(before, reduce_max_each(tops));
+  const F32 now = max(before, largest_scores(scores, stride, 0, rows, begin, end));
   // A row without any key so far keeps the maximum -inf; its weights must become 0, not NaN.
   const F32 base = select_less(splat(kMinusInfinity), now, now, zero());
-  const F32 remaining = exp(before - base);
+  const F32 factor = exp(before - base);
   alignas(64) float bases[kLanes];
   store(bases, base);
   F32 added[kLanes];
   METALHEAD_UNROLL
   for (int r = 0; r < kLanes; ++r) added[r] = zero();
-  for (int r = 0; r < rows; ++r) added[r] = weigh(r, splat(bases[r]));
-  store(sums, fma(load(sums), remaining, reduce_add_each(added)));
-  store(maxima, now);
-  store(shrink, remaining);
-}
-
-/// The same where scores are final and become weights in place.
-METALHEAD_INLINE void softmax_step(float* scores, int64_t stride, int rows, int begin, int end, float* maxima,
-                                   float* sums, float* shrink) {
-  const auto as_stored = [](F32 score) __attribute__((always_inline)) { return score; };
-  const auto weigh = [&](int r, F32 base) __attribute__((always_inline)) {
+  for (int r = 0; r < rows; ++r) {
     float* row = scores + r * stride;
     F32 sum = zero();
     int i = begin;
     for (; i + (kExpVectors - 1) * kLanes < end; i += kExpVectors * kLanes) {
-      sum = exp_less<kExpVectors>(row + i, base, sum);
+      sum = exp_less<kExpVectors>(row + i, splat(bases[r]), sum);
     }
-    for (; i < end; i += kLanes) sum = exp_less<1>(row + i, base, sum);
-    return sum;
-  };
-  softmax_rows(scores, stride, rows, begin, end, as_stored, maxima, sums, shrink, weigh);
+    for (; i < end; i += kLanes) sum = exp_less<1>(row + i, splat(bases[r]), sum);
+    added[r] = sum;
+  }
+  store(sums, fma(load(sums), factor, reduce_add_each(added)));
+  store(maxima, now);
+  store(shrink, factor);
 }
 
 /// What a finished row is multiplied by, and its log-sum-exp.

@@ -198,6 +198,14 @@ METALHEAD_INLINE I32 less(F32 a, F32 b) {
   return {_mm512_movm_epi32(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ))};
 }
 
+/// One bit for each lane.
+using LaneMask = __mmask16;
+constexpr LaneMask kAllLanes = 0xffff;
+/// Those of `lanes` where a <= b; not where one of them is NaN.
+METALHEAD_INLINE LaneMask lanes_not_above(F32 a, F32 b, LaneMask lanes) {
+  return _mm512_mask_cmp_ps_mask(lanes, a.v, b.v, _CMP_LE_OQ);
+}
+
 /// kLanes bytes, each widened to a lane.
 METALHEAD_INLINE I32 load_bytes(const uint8_t* p) {
   return {_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};

@@ -25,14 +25,8 @@ struct PartTiles {
     const int64_t value_width = round_up(params.value_dim, kPanelWidth);
     const int keys = tile_keys_for(larger(depth, value_width / 2 * ValueParts::kB), kPartPlaces);
     const int64_t staged = kPairedKeys && kPairedValues ? 0 : keys * larger(params.head_dim, value_width);
-    return {
-        keys, depth, int64_t{keys / 2} * ValueParts::kB, Pipeline::kScoreFloats,
-        Pipeline::product_floats(params.value_dim) + larger(staged, round_up(params.head_dim, kStepRows))};
-  }
-
-  /// Room for a tile of keys or values in float32, or a query.
-  METALHEAD_INLINE static float* staged(const RowBlock& block) {
-    return block.workspace + Pipeline::product_floats(block.view->params->value_dim);
+    return {keys, depth, int64_t{keys / 2} * ValueParts::kB, Pipeline::kScoreFloats,
+            larger(staged, round_up(params.head_dim, kStepRows))};
   }
 
   /// Queries as tiles [part][step][row][kTileSide] for each kProductRows rows.
@@ -50,8 +44,8 @@ struct PartTiles {
         const auto* from = reinterpret_cast<const BFloat16*>(query_address(view, query));
         copy_pairs(from, view.params->head_dim, to, kProductRows * kTileSide);
       } else {
-        load_float_query(block, query, staged(block), width);
-        split_row<ScoreParts::kA>(staged(block), width, to, kProductRows * kTileSide);
+        load_float_query(block, query, block.workspace, width);
+        split_row<ScoreParts::kA>(block.workspace, width, to, kProductRows * kTileSide);
       }
     }
   }
@@ -62,23 +56,23 @@ struct PartTiles {
     if constexpr (kPairedKeys) {
       load_key_pairs(request, depth, block.keys);
     } else {
-      load_keys(request, params.head_dim, staged(block));
+      load_keys(request, params.head_dim, block.workspace);
       const int64_t panels = (request.count + kPanelWidth - 1) / kPanelWidth;
-      split_panels<ScoreParts::kB>(staged(block), int64_t{params.head_dim} * kPanelWidth, params.head_dim,
+      split_panels<ScoreParts::kB>(block.workspace, int64_t{params.head_dim} * kPanelWidth, params.head_dim,
                                    panels, block.keys, depth / ScoreParts::kB);
     }
     if constexpr (kPairedValues) {
       load_value_pairs<kStepRows / 2>(request, value_rows, block.values);
     } else {
-      load_values(request, block.tile.keys, staged(block));
+      load_values(request, block.tile.keys, block.workspace);
       const int64_t panels = (params.value_dim + kPanelWidth - 1) / kPanelWidth;
-      split_panels<ValueParts::kB>(staged(block), int64_t{block.tile.keys} * kPanelWidth, request.count,
+      split_panels<ValueParts::kB>(block.workspace, int64_t{block.tile.keys} * kPanelWidth, request.count,
                                    panels, block.values, value_rows / ValueParts::kB);
     }
   }
 
   void attend_rows(const RowBlock& block, int first, int64_t first_key, int count) const {
-    Pipeline(*registers, block, block.workspace, first_key).run(first, count);
+    Pipeline(*registers, block, first_key).run(first, count);
   }
 };
 

@@ -36,18 +36,27 @@ struct RightFactor {
   int64_t panel_stride, part_stride;
 };
 
-/// A * B for one panel of B after another, in portions that can be taken between other work: a portion is the
-/// product of one part of A by one of B in one step. Between portions the tile registers 0 to 3 hold the
-/// sums, the others the factors of the next portion, so that no portion waits for memory.
-template <class Parts>
+/// Where products are stored, in panels of kPanelWidth columns.
+struct Sums {
+  float* at;
+  int64_t row_stride;
+};
+
+/// A * B for one panel of B after another, stored in place of `sums` or (kAddsToSums) added to them, in
+/// portions that can be taken between other work: a portion is the product of one part of A by one of B in
+/// one step. Between portions the tile registers 0 to 3 hold the sums, 6 and 7 the part of B.
+template <class Parts, bool kAddsToSums>
 class PanelProducts {
  public:
+  METALHEAD_INLINE explicit PanelProducts(TileRegisters& tiles) : tiles_(tiles) {}
+
   /// Of A's `rows`, up to kProductRows; `depth` values are summed up for each of `columns` columns.
   METALHEAD_INLINE PanelProducts(TileRegisters& tiles, int rows, const LeftFactor& a, const RightFactor& b,
-                                 int64_t depth, int64_t columns)
+                                 const Sums& sums, int64_t depth, int64_t columns)
       : tiles_(tiles),
         a_(a),
         b_(b),
+        sums_(sums),
         left_(a.at),
         right_(b.at),
         has_second_half_(rows > kTileSide),
@@ -57,42 +66,42 @@ class PanelProducts {
 
   METALHEAD_INLINE int portions_left() const { return portions_left_; }
 
-  /// Takes up to `count` portions. `finish(panel)` is to call `write`.
-  template <class Finish>
-  __attribute__((noinline)) void advance(int count, Finish finish) {
-    for (int i = count < portions_left_ ? count : portions_left_; i > 0; --i) {
-      if (!has_begun_) begin();
+  // Inlined wherever it is called, it would not fit the instruction cache.
+  __attribute__((noinline)) void advance(int count) {
+    for (int i = count < portions_left_ ? count : portions_left_; i > 0; --i, --portions_left_) {
+      if (is_new_panel_) begin_sums();
+      read_factors();
       multiply();
-      const bool is_panel_done = next();
-      if (is_panel_done) {
-        finish(panel_++);
-        clear_sums();
-      }
-      if (--portions_left_ > 0) read_factors();
+      is_new_panel_ = next();
+      if (is_new_panel_) write_sums();
     }
   }
 
-  /// The sums of the panel that is done, as [rows][kPanelWidth].
-  METALHEAD_INLINE void write(float* to, int64_t stride) const {
-    tiles_.write<0>(to, stride);
-    tiles_.write<1>(to + kTileSide, stride);
-    if (!has_second_half_) return;
-    tiles_.write<2>(to + kTileSide * stride, stride);
-    tiles_.write<3>(to + kTileSide * stride + kTileSide, stride);
-  }
-
  private:
-  METALHEAD_INLINE void begin() {
-    has_begun_ = true;
-    clear_sums();
-    read_factors();
+  METALHEAD_INLINE void begin_sums() {
+    if constexpr (kAddsToSums) {
+      tiles_.read<0>(as_pairs(sums_.at), sums_.row_stride);
+      tiles_.read<1>(as_pairs(sums_.at + kTileSide), sums_.row_stride);
+      if (!has_second_half_) return;
+      tiles_.read<2>(as_pairs(sums_.at + kTileSide * sums_.row_stride), sums_.row_stride);
+      tiles_.read<3>(as_pairs(sums_.at + kTileSide * sums_.row_stride + kTileSide), sums_.row_stride);
+    } else {
+      tiles_.clear<0>();
+      tiles_.clear<1>();
+      tiles_.clear<2>();
+      tiles_.clear<3>();
+    }
   }
 
-  METALHEAD_INLINE void clear_sums() {
-    tiles_.clear<0>();
-    tiles_.clear<1>();
-    tiles_.clear<2>();
-    tiles_.clear<3>();
+  /// Stores the sums of a panel and moves on to the next.
+  METALHEAD_INLINE void write_sums() {
+    tiles_.write<0>(sums_.at, sums_.row_stride);
+    tiles_.write<1>(sums_.at + kTileSide, sums_.row_stride);
+    if (has_second_half_) {
+      tiles_.write<2>(sums_.at + kTileSide * sums_.row_stride, sums_.row_stride);
+      tiles_.write<3>(sums_.at + kTileSide * sums_.row_stride + kTileSide, sums_.row_stride);
+    }
+    sums_.at += kPanelWidth;
   }
 
   METALHEAD_INLINE void multiply() {
@@ -103,13 +112,20 @@ class PanelProducts {
     tiles_.add_products<3, 5, 7>();
   }
 
+  /// Weights come from the nearest cache, sums as well; queries, keys and values should not displace them.
   METALHEAD_INLINE void read_factors() {
     if (a_part_ == 0) {
-      tiles_.read<6>(right_, kPanelWidth);
-      tiles_.read<7>(right_ + kTileSide, kPanelWidth);
+      tiles_.read_once<6>(right_, kPanelWidth);
+      tiles_.read_once<7>(right_ + kTileSide, kPanelWidth);
     }
-    tiles_.read<4>(left_, a_.row_stride);
-    if (has_second_half_) tiles_.read<5>(left_ + kTileSide * a_.row_stride, a_.row_stride);
+    const int32_t* second_half = left_ + kTileSide * a_.row_stride;
+    if constexpr (kAddsToSums) {
+      tiles_.read<4>(left_, a_.row_stride);
+      if (has_second_half_) tiles_.read<5>(second_half, a_.row_stride);
+    } else {
+      tiles_.read_once<4>(left_, a_.row_stride);
+      if (has_second_half_) tiles_.read_once<5>(second_half, a_.row_stride);
+    }
   }
 
   /// Moves on to the next portion; true if that is in the next panel.
@@ -126,17 +142,18 @@ class PanelProducts {
     if (++step_ < steps_) return false;
     step_ = 0;
     left_ = a_.at;
-    right_ = b_.at + (panel_ + 1) * b_.panel_stride;
+    right_ = b_.at += b_.panel_stride;
     return true;
   }
 
   TileRegisters& tiles_;
-  LeftFactor a_;
-  RightFactor b_;
-  const int32_t *left_, *right_;  ///< the factors of the next portion
-  bool has_second_half_, has_begun_ = false;
-  int steps_, portions_left_;
-  int panel_ = 0, step_ = 0, a_part_ = 0, b_part_ = 0;
+  LeftFactor a_{};
+  RightFactor b_{};
+  Sums sums_{};
+  const int32_t *left_ = nullptr, *right_ = nullptr;  ///< the factors of the next portion
+  bool has_second_half_ = false, is_new_panel_ = true;
+  int steps_ = 0, portions_left_ = 0;
+  int step_ = 0, a_part_ = 0, b_part_ = 0;
 };
 
 }  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE

@@ -54,6 +54,16 @@ class TileRegisters {
 #endif
   }
 
+  /// The same for what is not read again soon: it need not stay in the nearest cache.
+  template <int kTile>
+  METALHEAD_INLINE void read_once(const int32_t* from, int64_t stride) {
+#ifdef __AMX_BF16__
+    asm volatile("tileloaddt1 (%1,%2,4), %%tmm%c0" ::"i"(kTile), "r"(from), "r"(stride) : "memory");
+#else
+    read<kTile>(from, stride);
+#endif
+  }
+
   template <int kTile>
   METALHEAD_INLINE void write(float* to, int64_t stride) {
 #ifdef __AMX_BF16__

@@ -1,0 +1,182 @@
+// The softmax of a few rows, some keys at a time: scores become weights as the bfloat16 that tiles multiply.
+#pragma once
+
+#include "devices/cpu/kernels/amx/tile_product.h"
+#include "devices/cpu/kernels/attention_row.h"
+
+namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
+
+/// Keys that are weighed at a time, and vectors of a row of their scores.
+constexpr int kStageKeys = 2 * kStepRows, kRowVectors = kStageKeys / kLanes;
+
+/// 2^23 * log2(e): what fixed_exp_each takes for e.
+constexpr float kExponentUnit = 8388608.0f * 1.44269502f;
+
+/// x[i] becomes 2^(x[i] / 2^23) with a relative error below 2e-7; exactly 0 below 2^-126 and for NaN. For x
+/// up to 127 * 2^23. Unlike in exp_each, half of the steps are arithmetic of integers: while tiles are
+/// multiplied, that of floats has one port only.
+template <int kCount>
+METALHEAD_INLINE void fixed_exp_each(F32 (&x)[kCount]) {
+  I32 fixed[kCount];
+  F32 fraction[kCount], p[kCount];
+  METALHEAD_UNROLL
+  for (int i = 0; i < kCount; ++i) fixed[i] = round_to_int(x[i]);
+  // The fraction becomes a float in [1, 2).
+  METALHEAD_UNROLL
+  for (int i = 0; i < kCount; ++i) {
+    fraction[i] = as_float((fixed[i] & splat(0x007fffff)) | splat(0x3f800000));
+  }
+  METALHEAD_UNROLL
+  for (int i = 0; i < kCount; ++i) p[i] = fma(splat(0.00187878578f), fraction[i], splat(-0.000400935591f));
+  constexpr float kCoefficients[] = {0.0386325195f, 0.107880086f, 0.353703827f, 0.498305708f};
+  METALHEAD_UNROLL
+  for (int k = 0; k < 4; ++k) {
+    METALHEAD_UNROLL
+    for (int i = 0; i < kCount; ++i) p[i] = fma(p[i], fraction[i], splat(kCoefficients[k]));
+  }
+  METALHEAD_UNROLL
+  for (int i = 0; i < kCount; ++i) {
+    const F32 power = as_float(as_int(p[i]) + (fixed[i] & splat(-0x00800000)));
+    x[i] = select_less(splat(-126.0f * 8388608.0f), x[i], power, zero());
+  }
+}
+
+/// Scores [rows][kStageKeys], which become weights in place.
+struct ScoreTile {
+  float* at;
+  int64_t stride;
+  int rows;
+};
+
+/// The softmax of up to kProductRows rows. A row's weights are exp(score - base), where the base is one of
+/// its scores. Others may exceed it by kHeadroom before it is raised to the largest: that is rarely needed.
+template <int kParts>
+class RowWeights {
+ public:
+  static constexpr float kHeadroom = 8.0f, kMaxFactor = 1e30f;
+
+  /// Goes on with the bases and totals of `rows` rows, rounded up to kLanes.
+  METALHEAD_INLINE void begin(const float* bases, const float* totals, int rows) {
+    factor_ = 0.0f;
+    for (int i = 0; i < rows; i += kLanes) {
+      store(bases_ + i, load(bases + i));
+      store(totals_ + i, load(totals + i));
+    }
+    for (int i = 0; i < rows; ++i) store(lane_totals_[i], zero());
+  }
+
+  METALHEAD_INLINE void end(float* bases, float* totals, int rows) const {
+    for (int i = 0; i < rows; i += kLanes) {
+      F32 added[kLanes];
+      METALHEAD_UNROLL
+      for (int r = 0; r < kLanes; ++r) added[r] = i + r < rows ? load(lane_totals_[i + r]) : zero();
+      store(bases + i, load(bases_ + i));
+      store(totals + i, load(totals_ + i) + reduce_add_each(added));
+    }
+  }
+
+  /// Scores times `factor`, between 0 and kMaxFactor, become kParts bfloat16 of each weight:
+  /// [row][step][part] [kTileSide] pairs. `between()` is called after each row, `shrink(row, factor)` for
+  /// what a row has summed up before when its base is raised.
+  template <class Between, class Shrink>
+  METALHEAD_INLINE void weigh(const ScoreTile& scores, float factor, Between between, Shrink shrink) {
+    if (factor != factor_) prepare(factor, scores.rows);
+    const F32 unit = splat(factor * kExponentUnit);
+    for (int r = 0; r < scores.rows; ++r) {
+      if (!weigh_row(scores, r, unit)) weigh_after_raise(scores, r, shrink);
+      between();
+    }
+  }
+
+ private:
+  /// Limits and offsets for the bases.
+  METALHEAD_INLINE void prepare(float factor, int rows) {
+    factor_ = factor;
+    const F32 inverse = splat(1.0f / factor), largest = splat(1e30f);
+    for (int i = 0; i < rows; i += kLanes) {
+      const F32 base = load(bases_ + i);
+      // The offset of a larger base could be infinite.
+      const F32 limit = (base + splat(kHeadroom)) * inverse;
+      store(limits_ + i, select_less(abs(base), largest, limit, splat(kMinusInfinity)));
+      store(offsets_ + i, base * splat(-kExponentUnit));
+    }
+  }
+
+  /// False, and nothing done, if a score exceeds the row's limit or is NaN.
+  METALHEAD_INLINE bool weigh_row(const ScoreTile& scores, int row, F32 unit) {
+    float* at = scores.at + row * scores.stride;
+    const F32 limit = splat(limits_[row]), offset = splat(offsets_[row]);
+    LaneMask fitting = kAllLanes;
+    F32 weights[kRowVectors];
+    METALHEAD_UNROLL
+    for (int i = 0; i < kRowVectors; ++i) {
+      weights[i] = load(at + i * kLanes);
+      fitting = lanes_not_above(weights[i], limit, fitting);
+    }
+    if (fitting != kAllLanes) return false;
+    METALHEAD_UNROLL
+    for (int i = 0; i < kRowVectors; ++i) weights[i] = fma(weights[i], unit, offset);
+    fixed_exp_each(weights);
+    store_weights(weights, at, lane_totals_[row]);
+    return true;
+  }
+
+  /// The rows from `row` on get bases that fit; that row is weighed, whatever its scores are.
+  template <class Shrink>
+  __attribute__((noinline)) void weigh_after_raise(const ScoreTile& scores, int row, Shrink shrink) {
+    raise_bases(scores, row, shrink);
+    prepare(factor_, scores.rows);
+    float* at = scores.at + row * scores.stride;
+    // A row without any key so far has the base -inf; its weights must become 0, not NaN.
+    const F32 offset = splat(bases_[row] == kMinusInfinity ? 0.0f : -bases_[row]);
+    F32 weights[kRowVectors];
+    METALHEAD_UNROLL
+    for (int i = 0; i < kRowVectors; ++i) weights[i] = fma(load(at + i * kLanes), splat(factor_), offset);
+    exp_each(weights);
+    store_weights(weights, at, lane_totals_[row]);
+  }
+
+  template <class Shrink>
+  METALHEAD_INLINE void raise_bases(const ScoreTile& scores, int begin, Shrink shrink) {
+    for (int first = begin / kLanes * kLanes; first < scores.rows; first += kLanes) {
+      // Rows before `begin` are weights already.
+      const int from = begin > first ? begin - first : 0,
+                to = static_cast<int>(smaller(kLanes, scores.rows - first));
+      const F32 top =
+          largest_scores(scores.at + first * scores.stride, scores.stride, from, to, 0, kStageKeys) *
+          splat(factor_);
+      const F32 before = load(bases_ + first);
+      const F32 now = select_less(before + splat(kHeadroom), top, top, before);
+      alignas(64) float old[kLanes], factors[kLanes];
+      store(old, before);
+      store(bases_ + first, now);
+      store(factors, exp(before - now));
+      for (int i = 0; i < kLanes && first + i < scores.rows; ++i) {
+        const int row = first + i;
+        // A row without any key so far has summed up nothing.
+        if (old[i] == bases_[row] || old[i] == kMinusInfinity) continue;
+        totals_[row] *= factors[i];
+        store(lane_totals_[row], load(lane_totals_[row]) * splat(factors[i]));
+        shrink(row, factors[i]);
+      }
+    }
+  }
+
+  METALHEAD_INLINE static void store_weights(const F32 (&weights)[kRowVectors], float* row, float* totals) {
+    F32 total = load(totals);
+    METALHEAD_UNROLL
+    for (int i = 0; i < kRowVectors; i += 2) {
+      total = total + (weights[i] + weights[i + 1]);
+      store_parts<kParts>(weights[i], weights[i + 1], as_pairs(row) + i / 2 * kParts * kTileSide, kTileSide);
+    }
+    store(totals, total);
+  }
+
+  float factor_ = 0.0f;  ///< what the limits are made for
+  /// Scores up to the limit fit the base; the offset is what is added to scores times the unit.
+  alignas(64) float bases_[kProductRows], totals_[kProductRows], limits_[kProductRows],
+      offsets_[kProductRows];
+  alignas(64) float lane_totals_[kProductRows][kLanes];
+};
+
+}  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE
