@@ -94,7 +94,9 @@ def dense(case: Case, kind: str, cold_bytes: int) -> Item:
 
 
 def packed(case: Case, kind: str, cold_bytes: int) -> Item:
-    """Attention over TurboQuant codes, with a float32 query."""
+    """Attention over TurboQuant codes: a float32 query in decode, float16 in prefill, as in the row it is
+    held to.
+    """
     fmt = mh.TQFormat(bits=int(kind[2:]), head_dim=case.head_dim)
     total, places = _places(case, kind, cold_bytes)
     first = [encoded(case, source, fmt) for source in (inputs.keys_of, inputs.values_of)]
@@ -105,7 +107,7 @@ def packed(case: Case, kind: str, cold_bytes: int) -> Item:
             _repeat(case, tensor.codes.numpy(), filled.codes, places)
             _repeat(case, tensor.norms.numpy(), filled.norms, places)
         pairs += [[tensor[:, :, place : place + case.keys] for tensor in pair] for place in places]
-    q = inputs.queries_of(case)
+    q = inputs.queries_of(case).astype(DTYPES["f16" if case.op == "prefill" else "f32"])
     out = np.empty_like(q)
     keywords = _window(case)
 
