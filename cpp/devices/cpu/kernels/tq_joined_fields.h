@@ -62,6 +62,26 @@ METALHEAD_INLINE I32 lookup_bytes(const uint8_t (&values)[16], I32 index) {
 #endif
 }
 
+#ifndef __AVX512F__
+/// Codes of 4 bits as positions in the lower half of their codebook, with the sign one bit above.
+template <int kParts, class Rows>
+struct CodeFields<4, kParts, Rows> {
+  using Table = LevelTable<4>;
+  I32 codes;
+
+  METALHEAD_INLINE void load(Rows packed, int /*dim*/, int first, int half = 0) {
+    const I32 read = load_fields<4 * kParts>(packed + (first + half * kLanes * kParts / 2) / 2);
+    const I32 signs = read & splat(repeated(8, 4));
+    codes = read ^ (signs - shift_right<3>(signs));
+  }
+  template <int kPart>
+  METALHEAD_INLINE F32 level(const Table& table) const {
+    const I32 sign = shift_left<28 - 4 * kPart>(codes) & splat(INT32_MIN);
+    return as_float(as_int(table.of_lower_half(shift_right<4 * kPart>(codes))) ^ sign);
+  }
+};
+#endif
+
 /// Codes of 5 or 6 bits as positions in the lower half of their codebook, with a sign one bit below.
 template <int kBits, int kParts, class Rows>
   requires(uses_lower_half(kBits))

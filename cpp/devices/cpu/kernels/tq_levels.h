@@ -74,8 +74,11 @@ struct LevelTable {
   }
 
 #ifdef __AVX2__
-  /// The levels of codes in the lower half of a codebook of 5 or 6 bits; bits above them may be set.
+  /// The levels of codes in the lower half of a codebook of more than 3 bits; bits above them may be set.
   METALHEAD_INLINE F32 of_lower_half(I32 code) const {
+#ifndef __AVX512F__
+    if constexpr (kBits == 4) return lookup_8(tables[0], code);
+#endif
     if constexpr (kBits == 5) return lookup(tables[0], code);
     return lookup_32(tables, code);
   }

@@ -23,6 +23,10 @@ METALHEAD_INLINE F32 select_bit(I32 code, F32 set, F32 clear) {
 METALHEAD_INLINE F32 lookup_32(const Table16* tables, I32 index) {
   return select_bit<4>(index, lookup(tables[1], index), lookup(tables[0], index));
 }
+/// The first eight values of a table by the three low bits of each lane.
+METALHEAD_INLINE F32 lookup_8(const Table16& table, I32 index) {
+  return {_mm256_permutevar8x32_ps(table.low, index.v)};
+}
 #endif
 
 }  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE
