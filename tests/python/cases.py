@@ -85,6 +85,14 @@ def make_cancelling_qkv(dims: Dims, dtype: str = "float32", seed: int = 0) -> tu
     return (q * 0.00025).astype(q.dtype), k, values.astype(v.dtype)
 
 
+def make_rising_qkv(dims: Dims, dtype: str = "float32", seed: int = 0) -> tuple[Any, Any, Any]:
+    """Scores that grow with the key, so that the largest so far changes again and again: up to 2 per key."""
+    q, k, v = make_qkv(dims, dtype, seed=seed)
+    slopes = np.linspace(0.1, 2, dims.query_length)[:, None] / np.sqrt(dims.head_dim)
+    keys = k + np.arange(dims.kv_length)[:, None]
+    return np.broadcast_to(slopes, q.shape).astype(q.dtype), keys.astype(k.dtype), v
+
+
 def check(
     operation: Callable[..., Any], q: Any, k: Any, v: Any, *, context: str = "", **keywords: Any
 ) -> Any:

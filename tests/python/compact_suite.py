@@ -1,9 +1,22 @@
 """A short run over all CPU kernels that prints the instruction set in use; a subprocess of test_isa."""
 
+import numpy as np
+
 import metalhead as mh
 from cases import DTYPES, Dims, check, make_cancelling_qkv, make_qkv
 from test_features import FEATURES, OPERATIONS, run
 from test_merge_attention import test_random_parts as check_merge_of_parts
+from test_sdpa import test_rising_scores as check_rising_scores
+from test_sdpa import test_scores_of_any_size as check_scores_of_any_size
+
+
+def check_nan_spreads(dtype: str) -> None:
+    """A key that is not a number reaches the rows that see it, and no other."""
+    q, k, v = make_qkv(Dims(query_length=100, kv_length=100), dtype)
+    k[:, :, 70, 3] = np.nan
+    out = mh.sdpa(q, k, v, device="cpu").astype(np.float32)
+    assert np.isnan(out[:, :, 70:]).all(), f"{dtype}: a number in spite of NaN"
+    assert np.isfinite(out[:, :, :70]).all(), f"{dtype}: NaN in a row before it"
 
 
 def main() -> None:
@@ -18,6 +31,11 @@ def main() -> None:
             dims = Dims(query_heads=4, query_length=40, kv_length=4000)
             check(mh.sdpa, *make_cancelling_qkv(dims, dtype, seed), device="cpu")
         check_merge_of_parts("cpu", dtype, 7)
+        check_rising_scores("cpu", dtype)
+        check_nan_spreads(dtype)
+    for spread in (1e-20, 1e15, 1e34):
+        check_scores_of_any_size("cpu", spread, "float32")
+        check_scores_of_any_size("cpu", spread, "bfloat16")
     for kv_dtype in ("float16", "bfloat16"):
         check(mh.flash_attn_vec, *make_qkv(Dims(query_heads=4), "float32", kv_dtype), device="cpu")
     for name in FEATURES:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import metalhead as mh
-from cases import DTYPES, Dims, check, make_cancelling_qkv, make_qkv
+from cases import DTYPES, Dims, check, make_cancelling_qkv, make_qkv, make_rising_qkv
 
 
 def test_two_keys_by_hand(device):
@@ -159,14 +159,22 @@ def test_zero_queries_give_an_empty_result(device):
     assert out.dtype == np.float32
 
 
-@pytest.mark.parametrize("spread", [1e-20, 1e3, 1e15])
-def test_scores_of_any_size(device, spread):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("spread", [1e-20, 1e3, 1e15, 1e34])
+def test_scores_of_any_size(device, spread, dtype):
     """Huge scores pick the largest key, tiny ones average: both without overflow."""
-    q, k, v = make_qkv(Dims(query_length=5))
-    q = (q * np.float32(spread)).astype(np.float32)
+    q, k, v = make_qkv(Dims(query_length=40, kv_length=100), dtype)
+    q = (q * np.float32(spread)).astype(q.dtype)
     out, lse = check(mh.sdpa, q, k, v, causal=False, return_lse=True, device=device)
     assert np.isfinite(out).all()
     assert np.isfinite(lse).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rising_scores(device, dtype):
+    """Each key outweighs those before it: what a row has summed up must shrink all the time."""
+    dims = Dims(query_heads=4, query_length=33, kv_length=300, head_dim=64)
+    check(mh.sdpa, *make_rising_qkv(dims, dtype), causal=False, return_lse=True, device=device)
 
 
 def test_scale_defaults_to_the_inverse_root_of_head_dim(device):

@@ -54,6 +54,8 @@ template <int kParts>
 class RowWeights {
  public:
   static constexpr float kHeadroom = 8.0f, kMaxFactor = 1e30f;
+  /// From here on a limit, rounded, might not leave the headroom.
+  static constexpr float kLargeBase = 1e7f;
 
   /// Goes on with the bases and totals of `rows` rows, rounded up to kLanes.
   METALHEAD_INLINE void begin(const float* bases, const float* totals, int rows) {
@@ -83,7 +85,10 @@ class RowWeights {
     if (factor != factor_) prepare(factor, scores.rows);
     const F32 unit = splat(factor * kExponentUnit);
     for (int r = 0; r < scores.rows; ++r) {
-      if (!weigh_row(scores, r, unit)) weigh_after_raise(scores, r, shrink);
+      if (!weigh_row(scores, r, unit)) {
+        raise_bases(scores, r, shrink);
+        if (!weigh_row(scores, r, unit)) weigh_any_row(scores, r);
+      }
       between();
     }
   }
@@ -92,12 +97,11 @@ class RowWeights {
   /// Limits and offsets for the bases.
   METALHEAD_INLINE void prepare(float factor, int rows) {
     factor_ = factor;
-    const F32 inverse = splat(1.0f / factor), largest = splat(1e30f);
+    const F32 inverse = splat(1.0f / factor);
     for (int i = 0; i < rows; i += kLanes) {
       const F32 base = load(bases_ + i);
-      // The offset of a larger base could be infinite.
       const F32 limit = (base + splat(kHeadroom)) * inverse;
-      store(limits_ + i, select_less(abs(base), largest, limit, splat(kMinusInfinity)));
+      store(limits_ + i, select_less(abs(base), splat(kLargeBase), limit, splat(kMinusInfinity)));
       store(offsets_ + i, base * splat(-kExponentUnit));
     }
   }
@@ -121,23 +125,22 @@ class RowWeights {
     return true;
   }
 
-  /// The rows from `row` on get bases that fit; that row is weighed, whatever its scores are.
-  template <class Shrink>
-  __attribute__((noinline)) void weigh_after_raise(const ScoreTile& scores, int row, Shrink shrink) {
-    raise_bases(scores, row, shrink);
-    prepare(factor_, scores.rows);
+  /// The same for a large base and for NaN.
+  __attribute__((noinline)) void weigh_any_row(const ScoreTile& scores, int row) {
     float* at = scores.at + row * scores.stride;
     // A row without any key so far has the base -inf; its weights must become 0, not NaN.
-    const F32 offset = splat(bases_[row] == kMinusInfinity ? 0.0f : -bases_[row]);
+    const F32 base = splat(bases_[row] == kMinusInfinity ? 0.0f : bases_[row]);
     F32 weights[kRowVectors];
+    // Rounded as the base is: the difference is 0 for the largest score.
     METALHEAD_UNROLL
-    for (int i = 0; i < kRowVectors; ++i) weights[i] = fma(load(at + i * kLanes), splat(factor_), offset);
+    for (int i = 0; i < kRowVectors; ++i) weights[i] = load(at + i * kLanes) * splat(factor_) - base;
     exp_each(weights);
     store_weights(weights, at, lane_totals_[row]);
   }
 
+  /// Raises the bases that are too low of the rows from `begin` on.
   template <class Shrink>
-  METALHEAD_INLINE void raise_bases(const ScoreTile& scores, int begin, Shrink shrink) {
+  __attribute__((noinline)) void raise_bases(const ScoreTile& scores, int begin, Shrink shrink) {
     for (int first = begin / kLanes * kLanes; first < scores.rows; first += kLanes) {
       // Rows before `begin` are weights already.
       const int from = begin > first ? begin - first : 0,
@@ -147,10 +150,14 @@ class RowWeights {
           splat(factor_);
       const F32 before = load(bases_ + first);
       const F32 now = select_less(before + splat(kHeadroom), top, top, before);
+      // Weights so far have the offset in them, which is a rounded base.
+      const F32 offsets = now * splat(-kExponentUnit) - load(offsets_ + first);
+      const F32 difference =
+          select_less(abs(now), splat(kLargeBase), offsets * splat(1.0f / kExponentUnit), before - now);
       alignas(64) float old[kLanes], factors[kLanes];
       store(old, before);
+      store(factors, exp(difference));
       store(bases_ + first, now);
-      store(factors, exp(before - now));
       for (int i = 0; i < kLanes && first + i < scores.rows; ++i) {
         const int row = first + i;
         // A row without any key so far has summed up nothing.
@@ -160,6 +167,7 @@ class RowWeights {
         shrink(row, factors[i]);
       }
     }
+    prepare(factor_, scores.rows);
   }
 
   METALHEAD_INLINE static void store_weights(const F32 (&weights)[kRowVectors], float* row, float* totals) {
