@@ -40,7 +40,7 @@ class TileRegisters {
 #ifdef __AMX_BF16__
     asm volatile("tilezero %%tmm%c0" ::"i"(kTile));
 #else
-    for (auto& row : tiles_[kTile]) store(row, splat(0));
+    clear_tile(kTile);
 #endif
   }
 
@@ -50,7 +50,7 @@ class TileRegisters {
 #ifdef __AMX_BF16__
     asm volatile("tileloadd (%1,%2,4), %%tmm%c0" ::"i"(kTile), "r"(from), "r"(stride) : "memory");
 #else
-    for (int i = 0; i < kTileSide; ++i) store(tiles_[kTile][i], load(from + i * stride));
+    read_tile(kTile, from, stride);
 #endif
   }
 
@@ -69,7 +69,7 @@ class TileRegisters {
 #ifdef __AMX_BF16__
     asm volatile("tilestored %%tmm%c0, (%1,%2,4)" ::"i"(kTile), "r"(to), "r"(stride) : "memory");
 #else
-    for (int i = 0; i < kTileSide; ++i) store(to + i * stride, as_float(load(tiles_[kTile][i])));
+    write_tile(kTile, to, stride);
 #endif
   }
 
@@ -80,16 +80,7 @@ class TileRegisters {
 #ifdef __AMX_BF16__
     asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSum), "i"(kA), "i"(kB));
 #else
-    const I32 second_half = splat(-65536);
-    for (int i = 0; i < kTileSide; ++i) {
-      F32 first = zero(), second = zero();
-      for (int k = 0; k < kTileSide; ++k) {
-        const I32 a = splat(tiles_[kA][i][k]), b = load(tiles_[kB][k]);
-        first = fma(as_float(shift_left<16>(a)), as_float(shift_left<16>(b)), first);
-        second = fma(as_float(a & second_half), as_float(b & second_half), second);
-      }
-      store(tiles_[kSum][i], as_int(as_float(load(tiles_[kSum][i])) + (first + second)));
-    }
+    add_tile_products(kSum, kA, kB);
 #endif
   }
 
@@ -103,6 +94,29 @@ class TileRegisters {
   };
   static_assert(sizeof(Configuration) == 64);
 #else
+  // As functions: inlined everywhere they take a compiler minutes.
+  __attribute__((noinline)) void clear_tile(int tile) {
+    for (auto& row : tiles_[tile]) store(row, splat(0));
+  }
+  __attribute__((noinline)) void read_tile(int tile, const int32_t* from, int64_t stride) {
+    for (int i = 0; i < kTileSide; ++i) store(tiles_[tile][i], load(from + i * stride));
+  }
+  __attribute__((noinline)) void write_tile(int tile, float* to, int64_t stride) const {
+    for (int i = 0; i < kTileSide; ++i) store(to + i * stride, as_float(load(tiles_[tile][i])));
+  }
+  __attribute__((noinline)) void add_tile_products(int sum, int a, int b) {
+    const I32 second_half = splat(-65536);
+    for (int i = 0; i < kTileSide; ++i) {
+      F32 first = zero(), second = zero();
+      for (int k = 0; k < kTileSide; ++k) {
+        const I32 left = splat(tiles_[a][i][k]), right = load(tiles_[b][k]);
+        first = fma(as_float(shift_left<16>(left)), as_float(shift_left<16>(right)), first);
+        second = fma(as_float(left & second_half), as_float(right & second_half), second);
+      }
+      store(tiles_[sum][i], as_int(as_float(load(tiles_[sum][i])) + (first + second)));
+    }
+  }
+
   alignas(64) int32_t tiles_[kTileRegisters][kTileSide][kTileSide];
 #endif
 };
