@@ -31,7 +31,7 @@ class RowPipeline {
     key_count_ = count;
     Stage before{}, now = next_stage(), after = next_stage();
     auto scores = scores_of(now);
-    scores.advance(scores.portions_left());
+    scores.finish();
     while (before.rows + now.rows > 0) {
       run_stage(before, now, after);
       before = now;
@@ -93,17 +93,18 @@ class RowPipeline {
     Scores scores = scores_of(after);
     Values values = values_of(before);
     if (now.rows > 0) {
-      float *bases = block_.maxima + now.first, *totals = block_.totals + now.first;
-      if (before.rows == 0 || before.first != now.first) weights_.begin(bases, totals, now.rows);
+      if (before.rows == 0 || before.first != now.first) {
+        weights_.begin(block_.maxima + now.first, block_.totals + now.first, now.rows);
+      }
       weigh(now, scores, values);
-      if (after.rows == 0 || after.first != now.first) weights_.end(bases, totals, now.rows);
+      if (after.rows == 0 || after.first != now.first) weights_.end(now.rows);
     }
-    scores.advance(scores.portions_left());
-    values.advance(values.portions_left());
+    scores.finish();
+    values.finish();
   }
 
   METALHEAD_INLINE void weigh(const Stage& at, Scores& scores, Values& values) {
-    const ScoreTile tile{buffer(at), kStride, at.rows};
+    const StageScores tile{buffer(at), kStride, at.rows};
     float factor = block_.view->params->scale;
     if (!(factor > 0.0f && factor < Weights::kMaxFactor) || at.end - at.begin < kStageKeys ||
         !has_final_scores(block_, at.first, at.rows, at.begin, at.end, first_key_)) {
@@ -125,8 +126,8 @@ class RowPipeline {
     };
     const auto shrink = [&](int row, float by) __attribute__((always_inline)) {
       // What is still to be added to the sums has weights of the old base.
-      scores.advance(scores.portions_left());
-      values.advance(values.portions_left());
+      scores.finish();
+      values.finish();
       float* sums = block_.sums + (at.first + row) * block_.sums_stride;
       for (int64_t i = 0; i < block_.view->params->value_dim; i += kLanes) {
         store(sums + i, load(sums + i) * splat(by));

@@ -42,7 +42,7 @@ METALHEAD_INLINE void fixed_exp_each(F32 (&x)[kCount]) {
 }
 
 /// Scores [rows][kStageKeys], which become weights in place.
-struct ScoreTile {
+struct StageScores {
   float* at;
   int64_t stride;
   int rows;
@@ -57,23 +57,21 @@ class RowWeights {
   /// From here on a limit, rounded, might not leave the headroom.
   static constexpr float kLargeBase = 1e7f;
 
-  /// Goes on with the bases and totals of `rows` rows, rounded up to kLanes.
-  METALHEAD_INLINE void begin(const float* bases, const float* totals, int rows) {
+  /// Goes on with the bases and totals of `rows` rows, rounded up to kLanes, which are kept up to date: the
+  /// bases at once, the totals by `end`.
+  METALHEAD_INLINE void begin(float* bases, float* totals, int rows) {
     factor_ = 0.0f;
-    for (int i = 0; i < rows; i += kLanes) {
-      store(bases_ + i, load(bases + i));
-      store(totals_ + i, load(totals + i));
-    }
+    bases_ = bases;
+    totals_ = totals;
     for (int i = 0; i < rows; ++i) store(lane_totals_[i], zero());
   }
 
-  METALHEAD_INLINE void end(float* bases, float* totals, int rows) const {
+  METALHEAD_INLINE void end(int rows) {
     for (int i = 0; i < rows; i += kLanes) {
       F32 added[kLanes];
       METALHEAD_UNROLL
       for (int r = 0; r < kLanes; ++r) added[r] = i + r < rows ? load(lane_totals_[i + r]) : zero();
-      store(bases + i, load(bases_ + i));
-      store(totals + i, load(totals_ + i) + reduce_add_each(added));
+      store(totals_ + i, load(totals_ + i) + reduce_add_each(added));
     }
   }
 
@@ -81,7 +79,7 @@ class RowWeights {
   /// [row][step][part] [kTileSide] pairs. `between()` is called after each row, `shrink(row, factor)` for
   /// what a row has summed up before when its base is raised.
   template <class Between, class Shrink>
-  METALHEAD_INLINE void weigh(const ScoreTile& scores, float factor, Between between, Shrink shrink) {
+  METALHEAD_INLINE void weigh(const StageScores& scores, float factor, Between between, Shrink shrink) {
     if (factor != factor_) prepare(factor, scores.rows);
     const F32 unit = splat(factor * kExponentUnit);
     for (int r = 0; r < scores.rows; ++r) {
@@ -107,7 +105,7 @@ class RowWeights {
   }
 
   /// False, and nothing done, if a score exceeds the row's limit or is NaN.
-  METALHEAD_INLINE bool weigh_row(const ScoreTile& scores, int row, F32 unit) {
+  METALHEAD_INLINE bool weigh_row(const StageScores& scores, int row, F32 unit) {
     float* at = scores.at + row * scores.stride;
     const F32 limit = splat(limits_[row]), offset = splat(offsets_[row]);
     LaneMask fitting = kAllLanes;
@@ -126,7 +124,7 @@ class RowWeights {
   }
 
   /// The same for a large base and for NaN.
-  __attribute__((noinline)) void weigh_any_row(const ScoreTile& scores, int row) {
+  __attribute__((noinline)) void weigh_any_row(const StageScores& scores, int row) {
     float* at = scores.at + row * scores.stride;
     // A row without any key so far has the base -inf; its weights must become 0, not NaN.
     const F32 base = splat(bases_[row] == kMinusInfinity ? 0.0f : bases_[row]);
@@ -140,7 +138,7 @@ class RowWeights {
 
   /// Raises the bases that are too low of the rows from `begin` on.
   template <class Shrink>
-  __attribute__((noinline)) void raise_bases(const ScoreTile& scores, int begin, Shrink shrink) {
+  __attribute__((noinline)) void raise_bases(const StageScores& scores, int begin, Shrink shrink) {
     for (int first = begin / kLanes * kLanes; first < scores.rows; first += kLanes) {
       // Rows before `begin` are weights already.
       const int from = begin > first ? begin - first : 0,
@@ -180,10 +178,10 @@ class RowWeights {
     store(totals, total);
   }
 
+  float *bases_ = nullptr, *totals_ = nullptr;
   float factor_ = 0.0f;  ///< what the limits are made for
   /// Scores up to the limit fit the base; the offset is what is added to scores times the unit.
-  alignas(64) float bases_[kProductRows], totals_[kProductRows], limits_[kProductRows],
-      offsets_[kProductRows];
+  alignas(64) float limits_[kProductRows], offsets_[kProductRows];
   alignas(64) float lane_totals_[kProductRows][kLanes];
 };
 

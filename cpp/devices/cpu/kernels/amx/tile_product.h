@@ -66,6 +66,8 @@ class PanelProducts {
 
   METALHEAD_INLINE int portions_left() const { return portions_left_; }
 
+  METALHEAD_INLINE void finish() { advance(portions_left_); }
+
   // Inlined wherever it is called, it would not fit the instruction cache.
   __attribute__((noinline)) void advance(int count) {
     for (int i = count < portions_left_ ? count : portions_left_; i > 0; --i, --portions_left_) {
@@ -114,18 +116,13 @@ class PanelProducts {
 
   /// Weights come from the nearest cache, sums as well; queries, keys and values should not displace them.
   METALHEAD_INLINE void read_factors() {
+    constexpr Use kUseOfA = kAddsToSums ? Use::kAgain : Use::kOnce;
     if (a_part_ == 0) {
-      tiles_.read_once<6>(right_, kPanelWidth);
-      tiles_.read_once<7>(right_ + kTileSide, kPanelWidth);
+      tiles_.read<6, Use::kOnce>(right_, kPanelWidth);
+      tiles_.read<7, Use::kOnce>(right_ + kTileSide, kPanelWidth);
     }
-    const int32_t* second_half = left_ + kTileSide * a_.row_stride;
-    if constexpr (kAddsToSums) {
-      tiles_.read<4>(left_, a_.row_stride);
-      if (has_second_half_) tiles_.read<5>(second_half, a_.row_stride);
-    } else {
-      tiles_.read_once<4>(left_, a_.row_stride);
-      if (has_second_half_) tiles_.read_once<5>(second_half, a_.row_stride);
-    }
+    tiles_.read<4, kUseOfA>(left_, a_.row_stride);
+    if (has_second_half_) tiles_.read<5, kUseOfA>(left_ + kTileSide * a_.row_stride, a_.row_stride);
   }
 
   /// Moves on to the next portion; true if that is in the next panel.

@@ -11,6 +11,9 @@ namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 constexpr int kTileSide = 16;
 constexpr int kTileRegisters = 8;
 
+/// What is read once only need not stay in the nearest cache.
+enum class Use { kOnce, kAgain };
+
 /// The tile registers of this thread, from construction to destruction. The system must have granted their
 /// use.
 class TileRegisters {
@@ -45,22 +48,16 @@ class TileRegisters {
   }
 
   /// Rows are `stride` places of 4 bytes apart.
-  template <int kTile>
+  template <int kTile, Use kUse = Use::kAgain>
   METALHEAD_INLINE void read(const int32_t* from, int64_t stride) {
 #ifdef __AMX_BF16__
-    asm volatile("tileloadd (%1,%2,4), %%tmm%c0" ::"i"(kTile), "r"(from), "r"(stride) : "memory");
+    if constexpr (kUse == Use::kOnce) {
+      asm volatile("tileloaddt1 (%1,%2,4), %%tmm%c0" ::"i"(kTile), "r"(from), "r"(stride) : "memory");
+    } else {
+      asm volatile("tileloadd (%1,%2,4), %%tmm%c0" ::"i"(kTile), "r"(from), "r"(stride) : "memory");
+    }
 #else
     read_tile(kTile, from, stride);
-#endif
-  }
-
-  /// The same for what is not read again soon: it need not stay in the nearest cache.
-  template <int kTile>
-  METALHEAD_INLINE void read_once(const int32_t* from, int64_t stride) {
-#ifdef __AMX_BF16__
-    asm volatile("tileloaddt1 (%1,%2,4), %%tmm%c0" ::"i"(kTile), "r"(from), "r"(stride) : "memory");
-#else
-    read<kTile>(from, stride);
 #endif
   }
 
