@@ -124,9 +124,9 @@ METALHEAD_INLINE F32 select_bytes(const uint8_t* bytes, F32 x, F32 other) {
 METALHEAD_INLINE float reduce_add(F32 x) { return _mm512_reduce_add_ps(x.v); }
 METALHEAD_INLINE float reduce_max(F32 x) { return _mm512_reduce_max_ps(x.v); }
 
-/// Lane i of the result is the sum of the lanes of v[i].
-METALHEAD_INLINE F32 reduce_add_each(const F32 (&v)[kLanes]) {
-  __m512 pairs[8], quads[4];
+/// quads[i]: in lane 4 * q + k the sum of lanes 4 * q to 4 * q + 3 of v[4 * i + k].
+METALHEAD_INLINE void add_quads(const F32 (&v)[kLanes], __m512 (&quads)[4]) {
+  __m512 pairs[8];
   for (int i = 0; i < 8; ++i) {
     const __m512 low = _mm512_unpacklo_ps(v[2 * i].v, v[2 * i + 1].v);
     pairs[i] = _mm512_add_ps(low, _mm512_unpackhi_ps(v[2 * i].v, v[2 * i + 1].v));
@@ -135,7 +135,12 @@ METALHEAD_INLINE F32 reduce_add_each(const F32 (&v)[kLanes]) {
     const __m512 low = _mm512_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0x44);
     quads[i] = _mm512_add_ps(low, _mm512_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0xee));
   }
-  // Each 128-bit lane of quads[i] now holds a quarter of the sums of vectors 4i .. 4i + 3.
+}
+
+/// Lane i of the result is the sum of the lanes of v[i].
+METALHEAD_INLINE F32 reduce_add_each(const F32 (&v)[kLanes]) {
+  __m512 quads[4];
+  add_quads(v, quads);
   const __m512 a = _mm512_add_ps(_mm512_shuffle_f32x4(quads[0], quads[1], 0x88),
                                  _mm512_shuffle_f32x4(quads[0], quads[1], 0xdd));
   const __m512 b = _mm512_add_ps(_mm512_shuffle_f32x4(quads[2], quads[3], 0x88),

@@ -65,15 +65,8 @@ METALHEAD_INLINE I32 load_split_fields(RowPair rows) {
 
 /// For every four vectors v[4i .. 4i + 3]: the sums of their low halves, then those of their high halves.
 METALHEAD_INLINE void reduce_add_halves(const F32 (&v)[kLanes], F32 (&sums)[2]) {
-  __m512 pairs[8], quads[4];
-  for (int i = 0; i < 8; ++i) {
-    const __m512 low = _mm512_unpacklo_ps(v[2 * i].v, v[2 * i + 1].v);
-    pairs[i] = _mm512_add_ps(low, _mm512_unpackhi_ps(v[2 * i].v, v[2 * i + 1].v));
-  }
-  for (int i = 0; i < 4; ++i) {
-    const __m512 low = _mm512_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0x44);
-    quads[i] = _mm512_add_ps(low, _mm512_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0xee));
-  }
+  __m512 quads[4];
+  add_quads(v, quads);
   for (int i = 0; i < 2; ++i) {
     const __m512 even = _mm512_shuffle_f32x4(quads[2 * i], quads[2 * i + 1], 0x88);
     sums[i].v = _mm512_add_ps(even, _mm512_shuffle_f32x4(quads[2 * i], quads[2 * i + 1], 0xdd));
