@@ -15,7 +15,7 @@ function(metalhead_add_cpu_kernels namespace name macro kernels)
   target_compile_definitions(${target} PRIVATE METALHEAD_ISA_NAMESPACE=${namespace} METALHEAD_ISA_NAME="${name}" ${macro}=1)
   target_compile_options(${target} PRIVATE ${ARGN} -fno-math-errno -fno-trapping-math -ffp-contract=off)
   target_sources(metalhead_core PRIVATE $<TARGET_OBJECTS:${target}>)
-  target_compile_definitions(metalhead_core PRIVATE METALHEAD_HAVE_${macro}=1)
+  set_property(SOURCE ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/kernel_table.cpp APPEND PROPERTY COMPILE_DEFINITIONS METALHEAD_HAVE_${macro}=1)
 endfunction()
 
 # Assemblers learned of tiles later than compilers learned of C++20.
