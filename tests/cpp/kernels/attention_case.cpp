@@ -20,6 +20,16 @@ std::string CaseOptions::text() const {
   return text.str();
 }
 
+namespace {
+
+std::vector<float> floats_of(const GuardedArray& array) {
+  std::vector<float> floats(static_cast<size_t>(array.count()));
+  for (size_t i = 0; i < floats.size(); ++i) floats[i] = array.get(static_cast<int64_t>(i));
+  return floats;
+}
+
+}  // namespace
+
 AttentionCase::Strides AttentionCase::layout(int heads, int rows, int dim, int64_t* count) const {
   const int64_t gap = options_.token_major ? 3 : 0;
   const int64_t row = options_.token_major ? heads * (dim + gap) : dim;
@@ -55,6 +65,9 @@ AttentionCase::AttentionCase(const CaseOptions& options) : options_(options) {
     sinks_.set(h, normal(random) * 2.0f);
   }
   fill_keys_and_values(random);
+  query_floats_ = floats_of(query_);
+  key_floats_ = floats_of(key_);
+  value_floats_ = floats_of(value_);
   if (o.mask_kind != kMaskNone) fill_mask(random);
 }
 
@@ -124,6 +137,7 @@ void AttentionCase::row_by_formula(int b, int h, int i, Real* out, Real* lse) co
   const CaseOptions& o = options_;
   const int kv_head = h / (o.query_heads / o.kv_heads);
   const int64_t position = int64_t{length_of(b)} - o.query_length + i;
+  const float* query = query_floats_.data() + query_strides_.at(b, h, i);
   std::vector<Real> scores;
   std::vector<int> keys;
   for (int j = 0; j < length_of(b); ++j) {
@@ -131,10 +145,8 @@ void AttentionCase::row_by_formula(int b, int h, int i, Real* out, Real* lse) co
     if (j < position - o.window_left || j > position + o.window_right || is_masked_out(b, h, i, j, &bias))
       continue;
     Real score = 0;
-    for (int d = 0; d < o.head_dim; ++d) {
-      score += static_cast<Real>(query_.get(query_strides_.at(b, h, i) + d)) *
-               static_cast<Real>(key_.get(key_strides_.at(b, kv_head, physical_row(b, j)) + d));
-    }
+    const float* key = key_floats_.data() + key_strides_.at(b, kv_head, physical_row(b, j));
+    for (int d = 0; d < o.head_dim; ++d) score += static_cast<Real>(query[d]) * static_cast<Real>(key[d]);
     score *= static_cast<Real>(make_params().scale);
     if (o.softcap > 0) score = static_cast<Real>(o.softcap) * std::tanh(score / static_cast<Real>(o.softcap));
     if (o.alibi) score -= static_cast<Real>(slopes_.get(h)) * static_cast<Real>(position - j);
@@ -151,8 +163,8 @@ void AttentionCase::row_by_formula(int b, int h, int i, Real* out, Real* lse) co
   for (size_t k = 0; k < keys.size(); ++k) {
     const Real weight = std::exp(scores[k] - top);
     visible_sum += weight;
-    const int64_t row = value_strides_.at(b, kv_head, physical_row(b, keys[k]));
-    for (int d = 0; d < o.value_dim; ++d) out[d] += weight * static_cast<Real>(value_.get(row + d));
+    const float* value = value_floats_.data() + value_strides_.at(b, kv_head, physical_row(b, keys[k]));
+    for (int d = 0; d < o.value_dim; ++d) out[d] += weight * static_cast<Real>(value[d]);
   }
   *lse = top + std::log(visible_sum);
   const Real sink = o.sinks ? std::exp(static_cast<Real>(sinks_.get(h)) - top) : Real{0};

@@ -71,6 +71,7 @@ class AttentionCase {
   Strides query_strides_, key_strides_, value_strides_, out_strides_;
   int64_t mask_strides_[4] = {};
   GuardedArray query_, key_, value_, out_, lse_, mask_, slopes_, sinks_, lengths_, ring_starts_;
+  std::vector<float> query_floats_, key_floats_, value_floats_;  ///< what the formula reads again and again
 };
 
 /// Runs the whole grid, a few threadgroups at a time, in an order that no kernel may rely on.

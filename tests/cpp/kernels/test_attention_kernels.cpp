@@ -265,8 +265,14 @@ TEST_F(AttentionKernels, RingsWrapAnywhere) {
   }
 }
 
-TEST_F(AttentionKernels, RandomCombinationsOfEverything) {
-  for (uint32_t seed = 1; seed <= 120; ++seed) {
+/// In parts, which a test runner may run at the same time: one after the other, they take minutes under
+/// sanitizers.
+class RandomAttention : public AttentionKernels, public ::testing::WithParamInterface<uint32_t> {};
+constexpr uint32_t kRandomParts = 8;
+INSTANTIATE_TEST_SUITE_P(Parts, RandomAttention, ::testing::Range(0u, kRandomParts));
+
+TEST_P(RandomAttention, CombinationsOfEverything) {
+  for (uint32_t seed = 1 + GetParam(); seed <= 120; seed += kRandomParts) {
     std::mt19937 random(seed);
     const auto pick = [&](int low, int high) {
       return std::uniform_int_distribution<int>(low, high)(random);
