@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "core/fork.h"
 
 namespace metalhead {
 namespace {
@@ -53,9 +54,10 @@ Settings read_settings() {
   return settings;
 }
 
-const Settings& settings() {
-  static const Settings kSettings = read_settings();
-  return kSettings;
+namespace {
+ForkSafeLazy<Settings> settings_of_program(read_settings);
 }
+
+const Settings& settings() { return settings_of_program.get(); }
 
 }  // namespace metalhead

@@ -30,10 +30,9 @@ struct Registry {
   std::atomic<Device*> default_device{nullptr};
 };
 
-Registry& registry() {
-  static Registry& made = *new Registry;
-  return made;
-}
+ForkSafeLazy<Registry> registry_of_program([] { return Registry{}; });
+
+Registry& registry() { return registry_of_program.get(); }
 
 /// Remembered by address: making the choices reads files, which a call cannot afford.
 Device& plain_cpu_device() {

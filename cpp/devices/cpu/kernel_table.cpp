@@ -10,6 +10,7 @@
 #endif
 
 #include "core/error.h"
+#include "core/fork.h"
 
 namespace metalhead::cpu {
 
@@ -170,6 +171,14 @@ const std::vector<Level>& levels() {
   return kLevels;
 }
 
+ForkSafeLazy<std::vector<KernelTable>> tables_of_machine([] {
+  std::vector<KernelTable> tables;
+  for (const Level& level : levels()) {
+    if (level.runs_here()) tables.push_back(level.table());
+  }
+  return tables;
+});
+
 }  // namespace
 
 KernelFunction KernelTable::find(std::string_view name) const {
@@ -179,16 +188,7 @@ KernelFunction KernelTable::find(std::string_view name) const {
   throw KernelError(concat("cpu: no kernel '", name, "' for instruction set ", instruction_set));
 }
 
-const std::vector<KernelTable>& available_kernel_tables() {
-  static const std::vector<KernelTable> kTables = [] {
-    std::vector<KernelTable> tables;
-    for (const Level& level : levels()) {
-      if (level.runs_here()) tables.push_back(level.table());
-    }
-    return tables;
-  }();
-  return kTables;
-}
+const std::vector<KernelTable>& available_kernel_tables() { return tables_of_machine.get(); }
 
 std::string available_instruction_sets() {
   std::string text;

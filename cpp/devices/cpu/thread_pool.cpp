@@ -89,21 +89,18 @@ class SignalsBlocked {
   sigset_t before_;
 };
 
+ForkSafeLazy<int> machine_cpus(cpu::usable_cpus);
+
 }  // namespace
 
 struct ThreadPool::State {
   explicit State(int threads, State* ancestor)
       : size(threads),
         // Watching threads would take the CPUs from working ones if there are more threads than CPUs.
-        spin_time(threads <= machine_cpus() ? kSpinTime : std::chrono::microseconds{0}),
+        spin_time(threads <= machine_cpus.get() ? kSpinTime : std::chrono::microseconds{0}),
         made_at_fork(fork_count()),
         before_fork(ancestor) {}
   ~State() { stop_workers(); }
-
-  static int machine_cpus() {
-    static const int kCpus = cpu::usable_cpus();
-    return kCpus;
-  }
 
   void start_workers();
   void stop_workers();
