@@ -23,8 +23,9 @@ class ForkSafeMutex {
   std::mutex mutex_;
 };
 
-/// A value of the whole program that is made when it is first asked for, and never destroyed. Fork waits while
-/// it is being made: a child that inherited the guard of a static variable in that state would wait for ever.
+/// A value of the whole program that is made when it is first asked for, and never destroyed. Fork waits
+/// while it is being made: a child that inherited the guard of a static variable in that state would wait for
+/// ever.
 template <class T>
 class ForkSafeLazy {
  public:
