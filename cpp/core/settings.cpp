@@ -38,6 +38,8 @@ std::optional<int64_t> read_integer(const char* variable, int64_t lowest, int64_
   return value;
 }
 
+ForkSafeLazy<Settings> settings_of_program(read_settings);
+
 }  // namespace
 
 Settings read_settings() {
@@ -52,10 +54,6 @@ Settings read_settings() {
   settings.default_device = read_text("METALHEAD_DEVICE", "the name of a device");
   settings.cache_folder = read_text("METALHEAD_CACHE_DIR", "a folder");
   return settings;
-}
-
-namespace {
-ForkSafeLazy<Settings> settings_of_program(read_settings);
 }
 
 const Settings& settings() { return settings_of_program.get(); }
