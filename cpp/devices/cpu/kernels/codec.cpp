@@ -59,11 +59,12 @@ METALHEAD_INLINE float read_vector(const Input* input, int dim, float* values, b
 /// Signs, the exact scaling by a power of two, and the transform, in place.
 METALHEAD_INLINE void rotate_scaled(float* values, const float* factors, int dim, float scale) {
   const F32 factor = splat(scale), negligible = splat(METALHEAD_NEGLIGIBLE);
-  for (int j = 0; j < dim; j += kLanes) {
+  const auto take = [&](int j) METALHEAD_LAMBDA_INLINE {
     const F32 x = load(values + j) * load(factors + j) * factor;
-    store(values + j, select_less(abs(x), negligible, zero(), x));
-  }
-  walsh_hadamard(values, dim);
+    return select_less(abs(x), negligible, zero(), x);
+  };
+  const auto put = [&](int j, F32 x) METALHEAD_LAMBDA_INLINE { store(values + j, x); };
+  walsh_hadamard(values, dim, take, put);
 }
 
 METALHEAD_INLINE float largest_magnitude(const float* values, int dim) {

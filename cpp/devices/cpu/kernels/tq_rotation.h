@@ -7,7 +7,7 @@
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
-constexpr int kMaxRotatedDim = 512;
+constexpr int kMinRotatedDim = 32, kMaxRotatedDim = 512;
 
 /// Lane i of the result is lane i ^ kDistance of x.
 template <int kDistance>
@@ -31,18 +31,18 @@ METALHEAD_INLINE F32 exchange(F32 x) {
 #endif
 }
 
-/// Sign bits in the lanes whose number has the bit kDistance set: the upper half of a butterfly.
+/// -1 in the lanes whose number has the bit kDistance set, the upper half of a butterfly; 1 in the others.
 template <int kDistance>
-METALHEAD_INLINE I32 upper_half_signs() {
+METALHEAD_INLINE F32 upper_half_signs() {
   static_assert((kDistance & (kDistance - 1)) == 0);
   constexpr int kShift = kDistance == 1 ? 31 : kDistance == 2 ? 30 : kDistance == 4 ? 29 : 28;
-  return shift_left<kShift>(iota() & splat(kDistance));
+  return as_float(shift_left<kShift>(iota() & splat(kDistance)) | as_int(splat(1.0f)));
 }
 
-/// One stage of the transform between lanes: (a, b) becomes (a + b, a - b).
+/// One stage of the transform between lanes: (a, b) becomes (a + b, a - b). The product is exact.
 template <int kDistance>
 METALHEAD_INLINE F32 lane_butterfly(F32 x) {
-  return exchange<kDistance>(x) + as_float(as_int(x) ^ upper_half_signs<kDistance>());
+  return fma(x, upper_half_signs<kDistance>(), exchange<kDistance>(x));
 }
 
 /// All stages between the lanes of one register, shortest distance first.
@@ -53,15 +53,15 @@ METALHEAD_INLINE F32 transform_lanes(F32 x) {
   return x;
 }
 
-/// All stages inside `kCount` registers' worth of neighbouring values.
-template <int kCount>
-METALHEAD_INLINE void transform_chunk(float* values) {
+/// All stages inside kCount registers' worth of neighbouring values, from value `first` on.
+template <int kCount, class Take, class Put>
+METALHEAD_INLINE void transform_chunk(int first, const Take& take, const Put& put) {
   F32 v[kCount];
-#pragma GCC unroll 8
-  for (int i = 0; i < kCount; ++i) v[i] = transform_lanes(load(values + i * kLanes));
-#pragma GCC unroll 4
+  METALHEAD_UNROLL
+  for (int i = 0; i < kCount; ++i) v[i] = transform_lanes(take(first + i * kLanes));
+  METALHEAD_UNROLL
   for (int step = 1; step < kCount; step *= 2) {
-#pragma GCC unroll 8
+    METALHEAD_UNROLL
     for (int i = 0; i < kCount; ++i) {
       if ((i & step) != 0) continue;
       const F32 a = v[i], b = v[i + step];
@@ -69,29 +69,47 @@ METALHEAD_INLINE void transform_chunk(float* values) {
       v[i + step] = a - b;
     }
   }
-#pragma GCC unroll 8
-  for (int i = 0; i < kCount; ++i) store(values + i * kLanes, v[i]);
+  METALHEAD_UNROLL
+  for (int i = 0; i < kCount; ++i) put(first + i * kLanes, v[i]);
 }
 
-/// The Walsh-Hadamard transform in natural order without a factor, in place. `dim` is a power of two, 32 to
-/// 512. Every stage adds or subtracts pairs of float32 values, shortest distance first: the same bits on
-/// every machine.
-METALHEAD_INLINE void walsh_hadamard(float* values, int dim) {
-  constexpr int kChunk = 8 * kLanes;
-  if (dim < kChunk) {
-    dim == 2 * kLanes ? transform_chunk<2>(values) : transform_chunk<4>(values);
-    return;
+/// `dim` values that fit kCount registers or less.
+template <int kCount, class Take, class Put>
+METALHEAD_INLINE void transform_short(int dim, const Take& take, const Put& put) {
+  if constexpr (kCount * kLanes > kMinRotatedDim) {
+    if (dim < kCount * kLanes) return transform_short<kCount / 2>(dim, take, put);
   }
-  for (int first = 0; first < dim; first += kChunk) transform_chunk<8>(values + first);
-  for (int step = kChunk; step < dim; step *= 2) {
+  transform_chunk<kCount>(0, take, put);
+}
+
+/// The Walsh-Hadamard transform in natural order without a factor. `take(j)` is values j to j + kLanes - 1
+/// and `put(j, x)` takes those of the result, each once; `values` [dim] is memory for what lies between.
+/// `dim` is a power of two, 32 to 512. Every stage adds or subtracts pairs of float32 values, shortest
+/// distance first: the same bits on every machine.
+template <class Take, class Put>
+METALHEAD_INLINE void walsh_hadamard(float* values, int dim, const Take& take, const Put& put) {
+  constexpr int kCount = kVectorRegisters / 2, kChunk = kCount * kLanes;
+  if (dim <= kChunk) return transform_short<kCount>(dim, take, put);
+  const auto keep = [&](int j, F32 x) __attribute__((always_inline)) { store(values + j, x); };
+  for (int first = 0; first < dim; first += kChunk) transform_chunk<kCount>(first, take, keep);
+  const auto join = [&](int step, const auto& to) __attribute__((always_inline)) {
     for (int block = 0; block < dim; block += 2 * step) {
       for (int i = block; i < block + step; i += kLanes) {
         const F32 a = load(values + i), b = load(values + i + step);
-        store(values + i, a + b);
-        store(values + i + step, a - b);
+        to(i, a + b);
+        to(i + step, a - b);
       }
     }
-  }
+  };
+  for (int step = kChunk; step < dim / 2; step *= 2) join(step, keep);
+  join(dim / 2, put);
+}
+
+/// The same in place.
+METALHEAD_INLINE void walsh_hadamard(float* values, int dim) {
+  walsh_hadamard(
+      values, dim, [&](int j) __attribute__((always_inline)) { return load(values + j); },
+      [&](int j, F32 x) __attribute__((always_inline)) { store(values + j, x); });
 }
 
 /// The signs as factors +1 and -1, `[dim]`; bit j of `signs` set means -1.
@@ -107,15 +125,16 @@ METALHEAD_INLINE float rotation_factor(int dim) {
 /// Rotates one float32 vector in place, or undoes the rotation. `factors` as `expand_signs` writes them;
 /// `scale` is `rotation_factor(dim)`, or a multiple of it where the result is to be multiplied as well.
 METALHEAD_INLINE void rotate_row(float* row, int dim, const float* factors, float scale, bool inverse) {
-  if (!inverse) {
-    for (int j = 0; j < dim; j += kLanes) store(row + j, load(row + j) * load(factors + j));
-  }
-  walsh_hadamard(row, dim);
   const F32 factor = splat(scale);
-  for (int j = 0; j < dim; j += kLanes) {
-    const F32 x = load(row + j) * factor;
+  const auto take = [&](int j) __attribute__((always_inline)) {
+    const F32 x = load(row + j);
+    return inverse ? x : x * load(factors + j);
+  };
+  const auto put = [&](int j, F32 x) __attribute__((always_inline)) {
+    x = x * factor;
     store(row + j, inverse ? x * load(factors + j) : x);
-  }
+  };
+  walsh_hadamard(row, dim, take, put);
 }
 
 /// The same from the packed signs, for a caller with few rows.
