@@ -10,6 +10,8 @@
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
 constexpr int kMaxTileKeys = 256;
+/// Places for a factor of each of them: a run of keys that wraps is written in whole vectors.
+constexpr int kMaxTileFactors = kMaxTileKeys + kLanes;
 /// Places that a tile of keys, and one of values, may take: the two together stay in a 1 MiB L2 cache beside
 /// the rows.
 constexpr int64_t kTilePlaces = 32768;

@@ -35,14 +35,42 @@ struct PaddedLevels {
 template <int kBits>
 inline constexpr PaddedLevels<kBits> kPaddedLevels;
 
+/// Codes of their fields in two planes; both may have bits above them set, and so may the codes.
+template <int kBits>
+METALHEAD_INLINE I32 join_planes(I32 high, I32 low) {
+  constexpr PlaneWidths kWidths = plane_widths(kBits);
+  constexpr int32_t kMask = ((1 << kWidths.high) - 1) << kWidths.low;
+  return select_bits(kMask, shift_left<kWidths.low>(high), low);
+}
+
+/// The codes of coordinates [first, first + kLanes) of a packed vector; bits above them may be set. Other
+/// widths than 4 and 8 are for 8 lanes and more.
+template <int kBits>
+METALHEAD_INLINE I32 codes_of(const uint8_t* packed, int dim, int first) {
+  constexpr PlaneWidths kWidths = plane_widths(kBits);
+  const I32 high = load_fields<kWidths.high>(packed + first * kWidths.high / 8);
+  if constexpr (kWidths.low == 0) {
+    return high;
+  } else {
+    return join_planes<kBits>(
+        high, load_fields<kWidths.low>(packed + dim * kWidths.high / 8 + first * kWidths.low / 8));
+  }
+}
+
 /// Levels by code, in registers as far as they fit.
 template <int kBits>
 struct LevelTable {
   static constexpr int kTables = PaddedLevels<kBits>::kTables;
   Table16 tables[kTables > 0 ? kTables : 1];
 
-  METALHEAD_INLINE LevelTable() {
-    for (int i = 0; i < kTables; ++i) tables[i] = load_table16(kPaddedLevels<kBits>.values + 16 * i);
+  METALHEAD_INLINE LevelTable() : LevelTable(kPaddedLevels<kBits>.values) {}
+
+  /// Of 4 bytes for each code, whatever they are.
+  template <class Entry>
+  METALHEAD_INLINE explicit LevelTable(const Entry* entries) {
+    for (int i = 0; i < kTables; ++i) {
+      tables[i] = load_table16(reinterpret_cast<const float*>(entries) + 16 * i);
+    }
   }
 
   /// The levels of kLanes codes.
@@ -86,26 +114,12 @@ struct LevelTable {
 
   /// One packed vector to float32 levels `[dim]`.
   METALHEAD_INLINE void expand(const uint8_t* packed, int dim, float* values) const {
-    if constexpr (kBits == 8) {
-      for (int j = 0; j < dim; j += kLanes) store(values + j, (*this)(load_bytes(packed + j)));
-    } else if constexpr (kBits == 4) {
-      for (int j = 0; j < dim; j += kLanes) store(values + j, (*this)(load_nibbles(packed + j / 2)));
-    } else if constexpr (kLanes >= 8) {
-      constexpr PlaneWidths kWidths = plane_widths(kBits);
-      const uint8_t* low_plane = packed + dim * kWidths.high / 8;
-      for (int j = 0; j < dim; j += kLanes) {
-        I32 code = load_fields<kWidths.high>(packed + j * kWidths.high / 8);
-        if constexpr (kWidths.low > 0) {
-          constexpr int32_t kMask = ((1 << kWidths.high) - 1) << kWidths.low;
-          const I32 low = load_fields<kWidths.low>(low_plane + j * kWidths.low / 8);
-          code = select_bits(kMask, shift_left<kWidths.low>(code), low);
-        }
-        store(values + j, of_low_bits(code));
-      }
-    } else {
+    if constexpr (kLanes < 8 && kBits != 4 && kBits != 8) {
       uint8_t codes[kMaxRotatedDim];
       unpack_codes<kBits>(packed, dim, codes);
       for (int j = 0; j < dim; j += kLanes) store(values + j, (*this)(load_bytes(codes + j)));
+    } else {
+      for (int j = 0; j < dim; j += kLanes) store(values + j, of_low_bits(codes_of<kBits>(packed, dim, j)));
     }
   }
 };
