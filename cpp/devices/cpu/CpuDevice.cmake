@@ -3,7 +3,7 @@ file(GLOB METALHEAD_CPU_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cp
 file(GLOB METALHEAD_CPU_KERNELS CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/kernels/*.cpp)
 file(GLOB METALHEAD_CPU_BF16_KERNELS CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/kernels/bf16/*.cpp)
 file(GLOB METALHEAD_CPU_AMX_KERNELS CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/kernels/amx/*.cpp
-     ${CMAKE_CURRENT_LIST_DIR}/kernels/*tile_loader.cpp)
+     ${CMAKE_CURRENT_LIST_DIR}/kernels/tile_loader.cpp)
 target_sources(metalhead_core PRIVATE ${METALHEAD_CPU_SOURCES})
 
 # metalhead_add_cpu_kernels(namespace name macro kernels flags...): one object library with those kernels, a list's

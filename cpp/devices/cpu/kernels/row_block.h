@@ -55,6 +55,8 @@ struct RowBlock {
   float* totals;         ///< [row tiles][kStatsStride]: sums of weights
   float* keys;           ///< key panels of a tile
   float* values;         ///< value panels of a tile
+  float* key_factors;    ///< [kMaxTileFactors]: for kernels that
+  float* value_factors;  ///< keep what a tile's rows share apart
   float* scores;         ///< [kTileRows][kScoreStride], or as the kernel likes it
   float* workspace;      ///< whatever else the products need
   float* query_signs;    ///< [head_dim]: see rotate_row; where keys are packed
@@ -79,6 +81,7 @@ void allocate(RowBlock& block, Scratch& scratch) {
   const int64_t keys = layout.add(block.tile.keys * round_up(block.tile.depth, kLanes));
   const int64_t values = layout.add(block.tile.value_rows * value_width),
                 scores = layout.add(block.tile.scores);
+  const int64_t key_factors = layout.add(kMaxTileFactors), value_factors = layout.add(kMaxTileFactors);
   const int64_t workspace = layout.add(block.tile.workspace);
   const int64_t query_signs = layout.add(block.view->rotate_query ? params.head_dim : 0),
                 out_signs = layout.add(block.view->rotate_out ? params.value_dim : 0);
@@ -90,6 +93,8 @@ void allocate(RowBlock& block, Scratch& scratch) {
   block.query_rows = reinterpret_cast<QueryRow*>(memory + query_rows);
   block.keys = memory + keys;
   block.values = memory + values;
+  block.key_factors = memory + key_factors;
+  block.value_factors = memory + value_factors;
   block.scores = memory + scores;
   block.workspace = memory + workspace;
   block.query_signs = memory + query_signs;

@@ -11,8 +11,9 @@ namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 constexpr int kPipelineRows = 512;
 
 /// A stage is kProductRows rows and kStageKeys keys, so few that scores, weights and sums stay in an L1 cache
-/// from one stage of the same rows to the next.
-template <class ScoreParts, class ValueParts>
+/// from one stage of the same rows to the next. With kHasFactors, scores and weights are multiplied by the
+/// factors of the tile's keys and values.
+template <class ScoreParts, class ValueParts, bool kHasFactors>
 class RowPipeline {
  public:
   /// Weights of n bfloat16 take n halves of a score's place.
@@ -104,12 +105,14 @@ class RowPipeline {
   }
 
   METALHEAD_INLINE void weigh(const Stage& at, Scores& scores, Values& values) {
-    const StageScores tile{buffer(at), kStride, at.rows};
+    StageScores tile{buffer(at), kStride, at.rows, block_.key_factors + at.begin,
+                     block_.value_factors + at.begin};
     float factor = block_.view->params->scale;
     if (!(factor > 0.0f && factor < Weights::kMaxFactor) || at.end - at.begin < kStageKeys ||
         !has_final_scores(block_, at.first, at.rows, at.begin, at.end, first_key_)) {
       for (int i = 0; i < at.rows; ++i)
         finish_row(block_.query_rows[at.first + i], at, tile.at + i * kStride);
+      tile.key_factors = kNoFactors.values;
       factor = 1.0f;
     }
     // In units of 2^-16, so that no turn divides.
@@ -140,14 +143,18 @@ class RowPipeline {
   METALHEAD_INLINE void finish_row(const QueryRow& row, const Stage& at, float* scores) const {
     const F32 factor = splat(block_.view->params->scale);
     const int count = at.end - at.begin;
-    for (int i = 0; i < count; i += kLanes) store(scores + i, load(scores + i) * factor);
+    for (int i = 0; i < count; i += kLanes) {
+      F32 score = load(scores + i);
+      if constexpr (kHasFactors) score = score * load(block_.key_factors + at.begin + i);
+      store(scores + i, score * factor);
+    }
     finish_scores(*block_.view, row, scores, 0, count, first_key_ + at.begin);
     for (int64_t i = round_up(count, kLanes); i < kStageKeys; i += kLanes) {
       store(scores + i, splat(kMinusInfinity));
     }
   }
 
-  using Weights = RowWeights<ValueParts::kA>;
+  using Weights = RowWeights<ValueParts::kA, kHasFactors>;
 
   TileRegisters& tiles_;
   const RowBlock& block_;

@@ -46,11 +46,23 @@ struct StageScores {
   float* at;
   int64_t stride;
   int rows;
+  /// [kStageKeys]: what scores, and what weights, of each key are to be multiplied by.
+  const float *key_factors, *value_factors;
 };
+
+/// Factors of keys whose scores have theirs.
+alignas(64) inline constexpr auto kNoFactors = [] {
+  struct {
+    float values[kStageKeys];
+  } factors{};
+  for (float& factor : factors.values) factor = 1.0f;
+  return factors;
+}();
 
 /// The softmax of up to kProductRows rows. A row's weights are exp(score - base), where the base is one of
 /// its scores. Others may exceed it by kHeadroom before it is raised to the largest: that is rarely needed.
-template <int kParts>
+/// Without kHasFactors, those of the keys are not looked at.
+template <int kParts, bool kHasFactors>
 class RowWeights {
  public:
   static constexpr float kHeadroom = 8.0f, kMaxFactor = 1e30f;
@@ -79,11 +91,12 @@ class RowWeights {
   /// [row][step][part] [kTileSide] pairs. `between()` is called after each row, `shrink(row, factor)` for
   /// what a row has summed up before when its base is raised.
   template <class Between, class Shrink>
-  METALHEAD_INLINE void weigh(const StageScores& scores, float factor, Between between, Shrink shrink) {
+  METALHEAD_INLINE void weigh(StageScores scores, float factor, Between between, Shrink shrink) {
     if (factor != factor_) prepare(factor, scores.rows);
     const F32 unit = splat(factor * kExponentUnit);
     for (int r = 0; r < scores.rows; ++r) {
       if (!weigh_row(scores, r, unit)) {
+        if constexpr (kHasFactors) multiply_scores(scores, r);
         raise_bases(scores, r, shrink);
         if (!weigh_row(scores, r, unit)) weigh_any_row(scores, r);
       }
@@ -113,17 +126,29 @@ class RowWeights {
     METALHEAD_UNROLL
     for (int i = 0; i < kRowVectors; ++i) {
       weights[i] = load(at + i * kLanes);
+      if constexpr (kHasFactors) weights[i] = weights[i] * load(scores.key_factors + i * kLanes);
       fitting = lanes_not_above(weights[i], limit, fitting);
     }
     if (fitting != kAllLanes) return false;
     METALHEAD_UNROLL
     for (int i = 0; i < kRowVectors; ++i) weights[i] = fma(weights[i], unit, offset);
     fixed_exp_each(weights);
-    store_weights(weights, at, lane_totals_[row]);
+    store_weights(weights, scores, row);
     return true;
   }
 
-  /// The same for a large base and for NaN.
+  /// Scores of the rows from `begin` on take the factors of their keys.
+  __attribute__((noinline)) static void multiply_scores(StageScores& scores, int begin) {
+    for (int row = begin; row < scores.rows; ++row) {
+      float* at = scores.at + row * scores.stride;
+      for (int i = 0; i < kStageKeys; i += kLanes) {
+        store(at + i, load(at + i) * load(scores.key_factors + i));
+      }
+    }
+    scores.key_factors = kNoFactors.values;
+  }
+
+  /// The same for a large base and for NaN. The scores have the factors of their keys.
   __attribute__((noinline)) void weigh_any_row(const StageScores& scores, int row) {
     float* at = scores.at + row * scores.stride;
     // A row without any key so far has the base -inf; its weights must become 0, not NaN.
@@ -133,7 +158,7 @@ class RowWeights {
     METALHEAD_UNROLL
     for (int i = 0; i < kRowVectors; ++i) weights[i] = load(at + i * kLanes) * splat(factor_) - base;
     exp_each(weights);
-    store_weights(weights, at, lane_totals_[row]);
+    store_weights(weights, scores, row);
   }
 
   /// Raises the bases that are too low of the rows from `begin` on.
@@ -168,14 +193,19 @@ class RowWeights {
     prepare(factor_, scores.rows);
   }
 
-  METALHEAD_INLINE static void store_weights(const F32 (&weights)[kRowVectors], float* row, float* totals) {
-    F32 total = load(totals);
+  METALHEAD_INLINE void store_weights(F32 (&weights)[kRowVectors], const StageScores& scores, int row) {
+    int32_t* to = as_pairs(scores.at + row * scores.stride);
+    F32 total = load(lane_totals_[row]);
     METALHEAD_UNROLL
-    for (int i = 0; i < kRowVectors; i += 2) {
+    for (int i = 0; i < kRowVectors; i += 2, to += kParts * kTileSide) {
       total = total + (weights[i] + weights[i + 1]);
-      store_parts<kParts>(weights[i], weights[i + 1], as_pairs(row) + i / 2 * kParts * kTileSide, kTileSide);
+      if constexpr (kHasFactors) {
+        weights[i] = weights[i] * load(scores.value_factors + i * kLanes);
+        weights[i + 1] = weights[i + 1] * load(scores.value_factors + (i + 1) * kLanes);
+      }
+      store_parts<kParts>(weights[i], weights[i + 1], to, kTileSide);
     }
-    store(totals, total);
+    store(lane_totals_[row], total);
   }
 
   float *bases_ = nullptr, *totals_ = nullptr;

@@ -1,8 +1,9 @@
 // Attention for many query rows with AMX tiles: products of bfloat16, of which wider types are sums.
 #include "devices/cpu/kernels/amx/row_pipeline.h"
+#include "devices/cpu/kernels/amx/tq_part_loader.h"
 #include "devices/cpu/kernels/bf16/pair_loader.h"
 #include "devices/cpu/kernels/kernels.h"
-#include "devices/cpu/kernels/tq_tile_loader.h"
+#include "devices/cpu/kernels/tq_norm_factors.h"
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 namespace {
@@ -10,15 +11,15 @@ namespace {
 /// An L2 cache of 2 MiB, as every processor with AMX has, holds this beside the rows.
 constexpr int64_t kPartPlaces = 49152;
 
-/// Values that are sums of bfloat16, and products of those. A single one is stored as it is found.
-template <class ScoreParts, class ValueParts>
+/// Values that are sums of bfloat16, and products of those. A single one is stored as it is found. With
+/// kPacked, keys or values or both are packed.
+template <class ScoreParts, class ValueParts, bool kPacked>
 struct PartTiles {
-  using Pipeline = RowPipeline<ScoreParts, ValueParts>;
+  using Pipeline = RowPipeline<ScoreParts, ValueParts, kPacked>;
   static constexpr int kRows = kPipelineRows, kPaddedTo = kProductRows;
   static constexpr bool kPairedKeys = ScoreParts::kB == 1, kPairedValues = ValueParts::kB == 1;
 
   TileRegisters* registers;
-  TileLoader load_keys, load_values;
 
   static TileShape shape(const AttentionParams& params) {
     const int64_t depth = steps_of(params.head_dim) * kTileSide * ScoreParts::kB;
@@ -51,35 +52,65 @@ struct PartTiles {
   }
 
   void load_tile(const TileRequest& request, const RowBlock& block) const {
-    const AttentionParams& params = *block.view->params;
-    const int64_t depth = block.tile.depth, value_rows = block.tile.value_rows;
-    if constexpr (kPairedKeys) {
-      load_key_pairs(request, depth, block.keys);
-    } else {
-      load_keys(request, params.head_dim, block.workspace);
-      const int64_t panels = (request.count + kPanelWidth - 1) / kPanelWidth;
-      split_panels<ScoreParts::kB>(block.workspace, int64_t{params.head_dim} * kPanelWidth, params.head_dim,
-                                   panels, block.keys, depth / ScoreParts::kB);
-    }
-    if constexpr (kPairedValues) {
-      load_value_pairs<kStepRows / 2>(request, value_rows, block.values);
-    } else {
-      load_values(request, block.tile.keys, block.workspace);
-      const int64_t panels = (params.value_dim + kPanelWidth - 1) / kPanelWidth;
-      split_panels<ValueParts::kB>(block.workspace, int64_t{block.tile.keys} * kPanelWidth, request.count,
-                                   panels, block.values, value_rows / ValueParts::kB);
-    }
+    if constexpr (kPacked) load_factors(request, block);
+    load_key_tile(request, block);
+    load_value_tile(request, block);
   }
 
   void attend_rows(const RowBlock& block, int first, int64_t first_key, int count) const {
     Pipeline(*registers, block, first_key).run(first, count);
   }
+
+ private:
+  /// What is left out of the levels of packed keys and values.
+  static void load_factors(const TileRequest& request, const RowBlock& block) {
+    const AttentionView& view = *block.view;
+    const auto load_side = [&](const PackedSide& side, int dim, float* factors) {
+      if (side.bits != 0) return load_norm_factors(request, side, dim, factors);
+      for (int i = 0; i < kMaxTileFactors; ++i) factors[i] = 1.0f;
+    };
+    load_side(view.packed_key, view.params->head_dim, block.key_factors);
+    load_side(view.packed_value, view.params->value_dim, block.value_factors);
+  }
+
+  static void load_key_tile(const TileRequest& request, const RowBlock& block) {
+    const AttentionView& view = *block.view;
+    const int head_dim = view.params->head_dim;
+    const int64_t depth = block.tile.depth;
+    if constexpr (kPairedKeys) {
+      load_key_pairs(request, depth, block.keys);
+    } else if (kPacked && view.packed_key.bits != 0) {
+      const PartLoader load_parts = packed_key_part_loader(view.packed_key.bits, ScoreParts::kB);
+      load_parts(request, depth / ScoreParts::kB, as_pairs(block.keys));
+    } else {
+      dense_key_loader(view.key_dtype)(request, head_dim, block.workspace);
+      const int64_t panels = (request.count + kPanelWidth - 1) / kPanelWidth;
+      split_panels<ScoreParts::kB>(block.workspace, int64_t{head_dim} * kPanelWidth, head_dim, panels,
+                                   block.keys, depth / ScoreParts::kB);
+    }
+  }
+
+  static void load_value_tile(const TileRequest& request, const RowBlock& block) {
+    const AttentionView& view = *block.view;
+    const int64_t value_rows = block.tile.value_rows;
+    if constexpr (kPairedValues) {
+      load_value_pairs<kStepRows / 2>(request, value_rows, block.values);
+    } else if (kPacked && view.packed_value.bits != 0) {
+      const PartLoader load_parts = packed_value_part_loader(view.packed_value.bits, ValueParts::kB);
+      load_parts(request, value_rows / ValueParts::kB, as_pairs(block.values));
+    } else {
+      dense_value_loader(view.value_dtype)(request, block.tile.keys, block.workspace);
+      const int64_t panels = (view.params->value_dim + kPanelWidth - 1) / kPanelWidth;
+      split_panels<ValueParts::kB>(block.workspace, int64_t{block.tile.keys} * kPanelWidth, request.count,
+                                   panels, block.values, value_rows / ValueParts::kB);
+    }
+  }
 };
 
-template <class ScoreParts, class ValueParts>
+template <class ScoreParts, class ValueParts, bool kPacked = false>
 void attend(const AttentionView& view, uint64_t begin, uint64_t end, Scratch& scratch) {
   TileRegisters registers;
-  const PartTiles<ScoreParts, ValueParts> tiles{&registers, key_loader(view), value_loader(view)};
+  const PartTiles<ScoreParts, ValueParts, kPacked> tiles{&registers};
   attend_blocks(tiles, view, begin, end, scratch);
 }
 
@@ -103,12 +134,13 @@ void sdpa(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch) 
   // Nothing is rounded in a log-sum-exp: it shows the error of every score.
   const bool may_round = is_packed && view.lse == nullptr;
   if (may_round && out == DType::kBFloat16) {
-    return attend<Parts<2, 2, 1>, Parts<2, 2, 1>>(view, begin, end, scratch);
+    return attend<Parts<2, 2, 1>, Parts<2, 2, 1>, true>(view, begin, end, scratch);
   }
   if (may_round && out == DType::kFloat16) {
-    return attend<Parts<2, 2, 1>, Parts<3, 3, 2>>(view, begin, end, scratch);
+    return attend<Parts<2, 2, 1>, Parts<3, 3, 2>, true>(view, begin, end, scratch);
   }
-  const int parts = is_packed ? 3 : most_parts(view.query_dtype, view.key_dtype, view.value_dtype);
+  if (is_packed) return attend<Parts<3, 3, 2>, Parts<3, 3, 2>, true>(view, begin, end, scratch);
+  const int parts = most_parts(view.query_dtype, view.key_dtype, view.value_dtype);
   if (parts == 1 && out == DType::kBFloat16) {
     return attend<Parts<1, 1, 0>, Parts<2, 1, 1>>(view, begin, end, scratch);
   }
