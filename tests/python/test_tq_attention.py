@@ -10,10 +10,11 @@ import pytest
 
 import metalhead as mh
 from accuracy import assert_attention_close, assert_lse_close
-from cases import DTYPES, Dims, make_cancelling_qkv, make_qkv, random_array
+from cases import DTYPES, Dims, make_cancelling_qkv, make_qkv, make_rising_qkv, random_array
 from metalhead import reference
 
 BITS = (2, 3, 4, 5, 6, 8)
+LEVELS = mh.Device("cpu").info()["instruction_sets"].split(", ")
 BASE = Dims(batch=2, query_heads=4, kv_heads=2, query_length=5, kv_length=37, head_dim=64, value_dim=64)
 
 
@@ -218,7 +219,7 @@ def test_caches_of_older_kernels_by_hand(device):
     np.testing.assert_allclose(got, expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("level", mh.Device("cpu").info()["instruction_sets"].split(", "))
+@pytest.mark.parametrize("level", LEVELS)
 def test_every_instruction_set(level):
     special = mh.Device("cpu", instruction_set=level, threads=1)
     for bits, dim, length in itertools.product(BITS, (32, 64, 128), (1, 6, 21)):
@@ -230,6 +231,19 @@ def test_every_instruction_set(level):
             packed = [pack(x.astype(np.float32), 4) for x in (k, v)]
             context = f"{level} {dtype} {make.__name__} {seed}"
             check_packed(q, *packed, device=special, return_lse=return_lse, context=context)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rising_scores(level, dtype):
+    """Norms and scores that grow with the key, over a ring: what rows have summed up must shrink all the time."""
+    special = mh.Device("cpu", instruction_set=level, threads=1)
+    q, k, v = make_rising_qkv(Dims(1, 4, 2, 33, 300, 64, 64), dtype)
+    k32, v32 = k.astype(np.float32), v.astype(np.float32)
+    for sides in ((pack(k32, 6), pack(v32, 3)), (pack(k32, 4), v), (k, pack(v32, 8))):
+        for return_lse in (False, True):
+            keywords = {"causal": False, "ring_start": 77, "return_lse": return_lse}
+            check_packed(q, *sides, device=special, context=f"{level} {dtype}", **keywords)
 
 
 def test_errors(device):
