@@ -228,9 +228,10 @@ def test_every_instruction_set(level):
     for dtype, make in itertools.product(("float16", "bfloat16"), (make_qkv, make_cancelling_qkv)):
         for seed, return_lse in itertools.product(range(2), (False, True)):
             q, k, v = make(Dims(1, 4, 2, 40, 4000, 64, 64), dtype, seed=seed)
-            packed = [pack(x.astype(np.float32), 4) for x in (k, v)]
-            context = f"{level} {dtype} {make.__name__} {seed}"
-            check_packed(q, *packed, device=special, return_lse=return_lse, context=context)
+            for bits in (4, 8):
+                packed = [pack(x.astype(np.float32), bits) for x in (k, v)]
+                context = f"{level} {dtype} {bits} bits {make.__name__} {seed}"
+                check_packed(q, *packed, device=special, return_lse=return_lse, context=context)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -240,7 +241,12 @@ def test_rising_scores(level, dtype):
     special = mh.Device("cpu", instruction_set=level, threads=1)
     q, k, v = make_rising_qkv(Dims(1, 4, 2, 33, 300, 64, 64), dtype)
     k32, v32 = k.astype(np.float32), v.astype(np.float32)
-    for sides in ((pack(k32, 6), pack(v32, 3)), (pack(k32, 4), v), (k, pack(v32, 8))):
+    for sides in (
+        (pack(k32, 6), pack(v32, 3)),
+        (pack(k32, 8), pack(v32, 8)),
+        (pack(k32, 4), v),
+        (k, pack(v32, 8)),
+    ):
         for return_lse in (False, True):
             keywords = {"causal": False, "ring_start": 77, "return_lse": return_lse}
             check_packed(q, *sides, device=special, context=f"{level} {dtype}", **keywords)

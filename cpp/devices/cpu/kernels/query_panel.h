@@ -32,7 +32,7 @@ METALHEAD_INLINE void transpose_rows(const float* rows, int64_t stride, int coun
 /// `width` places, zeros past the block's depth.
 template <class LoadQuery>
 METALHEAD_INLINE void load_query_panel(const RowBlock& block, int first, LoadQuery load_query) {
-  const int64_t depth = block.tile.depth, width = round_up(depth, kLanes);
+  const int64_t depth = block.tile.query_depth, width = round_up(depth, kLanes);
   for (int r = 0; r < kTileRows; ++r) {
     float* row = block.workspace + r * width;
     if (first + r < block.rows) {

@@ -25,11 +25,12 @@ constexpr int kStatsStride = (Tiles::kRows + kLanes - 1) / kLanes * kLanes;
 
 /// The sizes of a tile as a kernel stores it. A place holds 4 bytes: a float, or whatever its products take.
 struct TileShape {
-  int keys;            ///< a multiple of kPanelWidth, up to kMaxTileKeys
-  int64_t depth;       ///< places of a query and of a key
-  int64_t value_rows;  ///< rows of a panel of values
-  int64_t scores;      ///< floats of RowBlock::scores
-  int64_t workspace;   ///< floats of RowBlock::workspace
+  int keys;             ///< a multiple of kPanelWidth, up to kMaxTileKeys
+  int64_t query_depth;  ///< places of a query
+  int64_t depth;        ///< places of a key
+  int64_t value_rows;   ///< rows of a panel of values
+  int64_t scores;       ///< floats of RowBlock::scores
+  int64_t workspace;    ///< floats of RowBlock::workspace
 };
 
 /// Keys of a tile of which each takes `places`, so that the tile takes `tile_places`.
@@ -48,7 +49,7 @@ struct RowBlock {
   TileShape tile;
   bool has_plain_scores;
   int64_t sums_stride;   ///< floats between rows of `sums`
-  float* query;          ///< depth * Tiles::kRows places for each row tile
+  float* query;          ///< query_depth * Tiles::kRows places for each row tile
   float* sums;           ///< [rows][sums_stride]: weighted values so far
   QueryRow* query_rows;  ///< [rows]
   float* maxima;         ///< [row tiles][kStatsStride]
@@ -74,7 +75,8 @@ void allocate(RowBlock& block, Scratch& scratch) {
   const int64_t value_width = round_up(params.value_dim, kPanelWidth);
   block.sums_stride = value_width + 16;
   ScratchLayout layout;
-  const int64_t query = layout.add(rows * block.tile.depth), sums = layout.add(rows * block.sums_stride);
+  const int64_t query = layout.add(rows * block.tile.query_depth),
+                sums = layout.add(rows * block.sums_stride);
   const int64_t maxima = layout.add(rows / kRows * kStatsStride<Tiles>),
                 totals = layout.add(rows / kRows * kStatsStride<Tiles>);
   const int64_t query_rows = layout.add(rows * kQueryRowFloats);

@@ -15,7 +15,8 @@ struct Float32Tiles {
 
   static TileShape shape(const AttentionParams& params) {
     const int keys = tile_keys_for(larger(params.head_dim, params.value_dim));
-    return {keys, params.head_dim, keys, kTileRows * kScoreStride, query_panel_workspace(params.head_dim)};
+    const int64_t depth = params.head_dim;
+    return {keys, depth, depth, keys, kTileRows * kScoreStride, query_panel_workspace(depth)};
   }
 
   void load_queries(const RowBlock& block, int first) const {

@@ -72,8 +72,8 @@ class RowPipeline {
     if (at.rows == 0) return Scores(tiles_);
     const int head_dim = block_.view->params->head_dim;
     const int64_t depth = block_.tile.depth, steps = steps_of(head_dim);
-    const LeftFactor queries{as_pairs(block_.query + at.first * depth), kTileSide, kProductRows * kTileSide,
-                             steps * kProductRows * kTileSide};
+    const LeftFactor queries{as_pairs(block_.query + at.first * block_.tile.query_depth), kTileSide,
+                             kProductRows * kTileSide, steps * kProductRows * kTileSide};
     const RightFactor keys{as_pairs(block_.keys + at.begin * depth), depth * kPanelWidth,
                            steps * kTileSide * kPanelWidth};
     return {tiles_, at.rows, queries, keys, {buffer(at), kStride}, head_dim, at.end - at.begin};

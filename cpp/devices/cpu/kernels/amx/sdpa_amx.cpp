@@ -17,23 +17,29 @@ template <class ScoreParts, class ValueParts, bool kPacked>
 struct PartTiles {
   using Pipeline = RowPipeline<ScoreParts, ValueParts, kPacked>;
   static constexpr int kRows = kPipelineRows, kPaddedTo = kProductRows;
-  static constexpr bool kPairedKeys = ScoreParts::kB == 1, kPairedValues = ValueParts::kB == 1;
+  static constexpr bool kPairedKeys = !kPacked && ScoreParts::kB == 1,
+                        kPairedValues = !kPacked && ValueParts::kB == 1;
+  static constexpr bool kBothOf8Bits = kPacked && ScoreParts::kB == 1;
 
   TileRegisters* registers;
 
   static TileShape shape(const AttentionParams& params) {
-    const int64_t depth = steps_of(params.head_dim) * kTileSide * ScoreParts::kB;
+    const int64_t pairs = steps_of(params.head_dim) * kTileSide, depth = pairs * ScoreParts::kB;
     const int64_t value_width = round_up(params.value_dim, kPanelWidth);
     const int keys = tile_keys_for(larger(depth, value_width / 2 * ValueParts::kB), kPartPlaces);
     const int64_t staged = kPairedKeys && kPairedValues ? 0 : keys * larger(params.head_dim, value_width);
-    return {keys, depth, int64_t{keys / 2} * ValueParts::kB, Pipeline::kScoreFloats,
+    return {keys,
+            pairs * ScoreParts::kA,
+            depth,
+            int64_t{keys / 2} * ValueParts::kB,
+            Pipeline::kScoreFloats,
             larger(staged, round_up(params.head_dim, kStepRows))};
   }
 
   /// Queries as tiles [part][step][row][kTileSide] for each kProductRows rows.
   void load_queries(const RowBlock& block, int first) const {
     const AttentionView& view = *block.view;
-    const int64_t depth = block.tile.depth, width = round_up(view.params->head_dim, kStepRows);
+    const int64_t depth = block.tile.query_depth, width = round_up(view.params->head_dim, kStepRows);
     const int64_t end = smaller(first + kRows, round_up(block.rows, kProductRows));
     __builtin_memset(block.query + first * depth, 0,
                      static_cast<size_t>((end - first) * depth) * sizeof(float));
@@ -79,7 +85,7 @@ struct PartTiles {
     const int64_t depth = block.tile.depth;
     if constexpr (kPairedKeys) {
       load_key_pairs(request, depth, block.keys);
-    } else if (kPacked && view.packed_key.bits != 0) {
+    } else if (kBothOf8Bits || (kPacked && view.packed_key.bits != 0)) {
       const PartLoader load_parts = packed_key_part_loader(view.packed_key.bits, ScoreParts::kB);
       load_parts(request, depth / ScoreParts::kB, as_pairs(block.keys));
     } else {
@@ -95,7 +101,7 @@ struct PartTiles {
     const int64_t value_rows = block.tile.value_rows;
     if constexpr (kPairedValues) {
       load_value_pairs<kStepRows / 2>(request, value_rows, block.values);
-    } else if (kPacked && view.packed_value.bits != 0) {
+    } else if (kBothOf8Bits || (kPacked && view.packed_value.bits != 0)) {
       const PartLoader load_parts = packed_value_part_loader(view.packed_value.bits, ValueParts::kB);
       load_parts(request, value_rows / ValueParts::kB, as_pairs(block.values));
     } else {
@@ -114,6 +120,19 @@ void attend(const AttentionView& view, uint64_t begin, uint64_t end, Scratch& sc
   attend_blocks(tiles, view, begin, end, scratch);
 }
 
+/// Packed keys or values or both: queries are sums of kQueryParts bfloat16, weights of kWeightParts, and
+/// levels of as many as what they are multiplied by. One is enough where all levels have 8 bits.
+template <int kQueryParts, int kWeightParts>
+void attend_packed(const AttentionView& view, uint64_t begin, uint64_t end, Scratch& scratch) {
+  constexpr int kScoreOrder = kQueryParts - 1, kValueOrder = kWeightParts - 1;
+  if (view.packed_key.bits == 8 && view.packed_value.bits == 8) {
+    return attend<Parts<kQueryParts, 1, kScoreOrder>, Parts<kWeightParts, 1, kValueOrder>, true>(
+        view, begin, end, scratch);
+  }
+  attend<Parts<kQueryParts, kQueryParts, kScoreOrder>, Parts<kWeightParts, kWeightParts, kValueOrder>, true>(
+      view, begin, end, scratch);
+}
+
 /// How many bfloat16 make a value of that type.
 METALHEAD_INLINE int parts_of(DType dtype) {
   return dtype == DType::kBFloat16 ? 1 : dtype == DType::kFloat16 ? 2 : 3;
@@ -129,17 +148,14 @@ METALHEAD_INLINE int most_parts(DType a, DType b, DType c) {
 // an output that is rounded to bfloat16 hides what one to float16 shows.
 void sdpa(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch) {
   const AttentionView view = view_of(launch);
-  const bool is_packed = view.packed_key.bits != 0 || view.packed_value.bits != 0;
   const DType out = view.out_dtype;
-  // Nothing is rounded in a log-sum-exp: it shows the error of every score.
-  const bool may_round = is_packed && view.lse == nullptr;
-  if (may_round && out == DType::kBFloat16) {
-    return attend<Parts<2, 2, 1>, Parts<2, 2, 1>, true>(view, begin, end, scratch);
+  if (view.packed_key.bits != 0 || view.packed_value.bits != 0) {
+    // Nothing is rounded in a log-sum-exp: it shows the error of every score.
+    const bool is_rounded = view.lse == nullptr && out != DType::kFloat32;
+    if (!is_rounded) return attend_packed<3, 3>(view, begin, end, scratch);
+    if (out == DType::kFloat16) return attend_packed<2, 3>(view, begin, end, scratch);
+    return attend_packed<2, 2>(view, begin, end, scratch);
   }
-  if (may_round && out == DType::kFloat16) {
-    return attend<Parts<2, 2, 1>, Parts<3, 3, 2>, true>(view, begin, end, scratch);
-  }
-  if (is_packed) return attend<Parts<3, 3, 2>, Parts<3, 3, 2>, true>(view, begin, end, scratch);
   const int parts = most_parts(view.query_dtype, view.key_dtype, view.value_dtype);
   if (parts == 1 && out == DType::kBFloat16) {
     return attend<Parts<1, 1, 0>, Parts<2, 1, 1>>(view, begin, end, scratch);

@@ -47,7 +47,7 @@ class PartTable {
     constexpr int32_t kUpper = -65536;
     const I32 low = as_int(leading_.of_low_bits(first)), high = as_int(leading_.of_low_bits(second));
     store(to, select_bits(kUpper, high, shift_right<16>(low)));
-    store(to + part_stride, select_bits(kUpper, shift_left<16>(high), low));
+    if constexpr (kParts >= 2) store(to + part_stride, select_bits(kUpper, shift_left<16>(high), low));
     if constexpr (kParts == 3) store(to + 2 * part_stride, third_pairs(first, second));
   }
 
@@ -149,10 +149,12 @@ PartLoader value_part_loader(int bits) {
 }  // namespace
 
 PartLoader packed_key_part_loader(int bits, int parts) {
+  if (parts == 1) return load_key_parts<8, 1>;
   return parts == 2 ? key_part_loader<2>(bits) : key_part_loader<3>(bits);
 }
 
 PartLoader packed_value_part_loader(int bits, int parts) {
+  if (parts == 1) return load_value_parts<8, 1>;
   return parts == 2 ? value_part_loader<2>(bits) : value_part_loader<3>(bits);
 }
 

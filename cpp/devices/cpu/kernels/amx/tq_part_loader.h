@@ -11,7 +11,7 @@ namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 /// last, and rows of values past the last, hold any levels.
 using PartLoader = void (*)(const TileRequest& request, int64_t pair_rows, int32_t* panels);
 
-/// `parts` is 2 or 3: see store_parts.
+/// `parts` as for store_parts; 1 is for 8 bits alone, whose levels are whole numbers that a bfloat16 holds.
 PartLoader packed_key_part_loader(int bits, int parts);
 PartLoader packed_value_part_loader(int bits, int parts);
 

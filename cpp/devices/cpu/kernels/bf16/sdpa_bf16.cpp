@@ -31,7 +31,7 @@ struct BFloat16Tiles {
   static TileShape shape(const AttentionParams& params) {
     const int64_t depth = round_up(params.head_dim, 2) / 2;
     const int keys = tile_keys_for(larger(depth, round_up(params.value_dim, 2) / 2));
-    return {keys, depth, keys / 2, kTileRows * kScoreStride, query_panel_workspace(depth)};
+    return {keys, depth, depth, keys / 2, kTileRows * kScoreStride, query_panel_workspace(depth)};
   }
 
   void load_queries(const RowBlock& block, int first) const {
