@@ -38,6 +38,12 @@ def main() -> None:
         check_scores_of_any_size("cpu", spread, "bfloat16")
     for kv_dtype in ("float16", "bfloat16"):
         check(mh.flash_attn_vec, *make_qkv(Dims(query_heads=4), "float32", kv_dtype), device="cpu")
+        for head_dim in (64, 45):
+            dims = Dims(query_heads=4, query_length=40, kv_length=300, head_dim=head_dim)
+            check(mh.sdpa, *make_qkv(dims, "float32", kv_dtype), return_lse=True, device="cpu")
+            q, k, v = make_qkv(dims, kv_dtype)
+            out = np.empty((*q.shape[:3], dims.value_dim), np.float32)
+            check(mh.sdpa, q, k, v, out=out, device="cpu")
     for name in FEATURES:
         for operation in OPERATIONS:
             run(operation, (name,), "cpu")

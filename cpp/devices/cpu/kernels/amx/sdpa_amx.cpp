@@ -17,8 +17,10 @@ template <class ScoreParts, class ValueParts, bool kPacked>
 struct PartTiles {
   using Pipeline = RowPipeline<ScoreParts, ValueParts, kPacked>;
   static constexpr int kRows = kPipelineRows, kPaddedTo = kProductRows;
+  static constexpr bool kPairedQueries = ScoreParts::kA == 1;
   static constexpr bool kPairedKeys = !kPacked && ScoreParts::kB == 1,
                         kPairedValues = !kPacked && ValueParts::kB == 1;
+  static constexpr Pairs kPairs = kPairedKeys ? Pairs::kOfNeighbours : Pairs::kOfLanes;
   static constexpr bool kBothOf8Bits = kPacked && ScoreParts::kB == 1;
 
   TileRegisters* registers;
@@ -47,12 +49,12 @@ struct PartTiles {
       const QueryRow& query = block.query_rows[r];
       const int row = r % kProductRows;
       int32_t* to = as_pairs(block.query + (r - row) * depth) + row * kTileSide;
-      if constexpr (kPairedKeys) {
+      if constexpr (kPairedQueries) {
         const auto* from = reinterpret_cast<const BFloat16*>(query_address(view, query));
         copy_pairs(from, view.params->head_dim, to, kProductRows * kTileSide);
       } else {
         load_float_query(block, query, block.workspace, width);
-        split_row<ScoreParts::kA>(block.workspace, width, to, kProductRows * kTileSide);
+        split_row<ScoreParts::kA, kPairs>(block.workspace, width, to, kProductRows * kTileSide);
       }
     }
   }
@@ -138,10 +140,6 @@ METALHEAD_INLINE int parts_of(DType dtype) {
   return dtype == DType::kBFloat16 ? 1 : dtype == DType::kFloat16 ? 2 : 3;
 }
 
-METALHEAD_INLINE int most_parts(DType a, DType b, DType c) {
-  return static_cast<int>(larger(parts_of(a), larger(parts_of(b), parts_of(c))));
-}
-
 }  // namespace
 
 // Parts are as few as the rule of accuracy allows for values that cancel and weights that are nearly equal:
@@ -156,11 +154,16 @@ void sdpa(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch) 
     if (out == DType::kFloat16) return attend_packed<2, 3>(view, begin, end, scratch);
     return attend_packed<2, 2>(view, begin, end, scratch);
   }
-  const int parts = most_parts(view.query_dtype, view.key_dtype, view.value_dtype);
-  if (parts == 1 && out == DType::kBFloat16) {
+  const int query_parts = parts_of(view.query_dtype);
+  const int64_t cache_parts = larger(parts_of(view.key_dtype), parts_of(view.value_dtype));
+  if (cache_parts == 1 && query_parts == 1 && out == DType::kBFloat16) {
     return attend<Parts<1, 1, 0>, Parts<2, 1, 1>>(view, begin, end, scratch);
   }
-  if (parts <= 2) return attend<Parts<2, 2, 2>, Parts<3, 2, 2>>(view, begin, end, scratch);
+  if (cache_parts == 1) return attend<Parts<3, 1, 2>, Parts<3, 1, 2>>(view, begin, end, scratch);
+  if (cache_parts == 2 && query_parts <= 2) {
+    return attend<Parts<2, 2, 2>, Parts<3, 2, 2>>(view, begin, end, scratch);
+  }
+  if (cache_parts == 2) return attend<Parts<3, 2, 2>, Parts<3, 2, 2>>(view, begin, end, scratch);
   attend<Parts<3, 3, 2>, Parts<3, 3, 2>>(view, begin, end, scratch);
 }
 

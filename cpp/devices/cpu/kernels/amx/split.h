@@ -14,9 +14,13 @@ METALHEAD_INLINE constexpr int64_t steps_of(int64_t rows) { return (rows + kStep
 /// Bits of x plus half of the last place of a bfloat16.
 METALHEAD_INLINE I32 add_half_place(F32 x) { return as_int(x) + splat(0x8000); }
 
-/// Pairs of lanes as kParts pairs of bfloat16 that add up to them, `part_stride` places apart: three are
-/// exact, two have 16 bits, one is for what is a bfloat16 already.
-template <int kParts>
+/// What becomes a pair: a lane of one vector and the same of the other, or neighbours in the first and then
+/// in the second.
+enum class Pairs { kOfLanes, kOfNeighbours };
+
+/// Two vectors as kParts vectors of pairs of bfloat16 that add up to them, `part_stride` places apart: three
+/// are exact, two have 16 bits, one is for what is a bfloat16 already.
+template <int kParts, Pairs kPairs = Pairs::kOfLanes>
 METALHEAD_INLINE void store_parts(F32 first, F32 second, int32_t* to, int64_t part_stride) {
   const I32 leading = splat(-65536);
   METALHEAD_UNROLL
@@ -24,7 +28,11 @@ METALHEAD_INLINE void store_parts(F32 first, F32 second, int32_t* to, int64_t pa
     // The first part is cut off, as rounding could overflow; the others are rounded.
     const I32 low = (part == 0 ? as_int(first) : add_half_place(first)) & leading;
     const I32 high = (part == 0 ? as_int(second) : add_half_place(second)) & leading;
-    store(to, high | shift_right<16>(low));
+    if constexpr (kPairs == Pairs::kOfLanes) {
+      store(to, high | shift_right<16>(low));
+    } else {
+      store(to, round_to_pairs(as_float(low), as_float(high)));
+    }
     first = first - as_float(low);
     second = second - as_float(high);
   }
@@ -54,11 +62,12 @@ inline void split_panels(const float* from, int64_t from_stride, int64_t rows, i
 
 /// A row of `width` floats, a multiple of kStepRows, as rows of 16 pairs: those of part p and step s at
 /// to + (p * steps + s) * step_stride.
-template <int kParts>
+template <int kParts, Pairs kPairs>
 METALHEAD_INLINE void split_row(const float* row, int64_t width, int32_t* to, int64_t step_stride) {
   const int64_t steps = width / kStepRows;
   for (int64_t step = 0; step < steps; ++step, row += kStepRows) {
-    store_parts<kParts>(load(row), load(row + kStepRows / 2), to + step * step_stride, steps * step_stride);
+    store_parts<kParts, kPairs>(load(row), load(row + kStepRows / 2), to + step * step_stride,
+                                steps * step_stride);
   }
 }
 
