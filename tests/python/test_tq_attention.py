@@ -237,7 +237,7 @@ def test_every_instruction_set(level):
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rising_scores(level, dtype):
-    """Norms and scores that grow with the key, over a ring: what rows have summed up must shrink all the time."""
+    """Norms and scores that grow with the key, over a ring: sums so far must shrink all the time."""
     special = mh.Device("cpu", instruction_set=level, threads=1)
     q, k, v = make_rising_qkv(Dims(1, 4, 2, 33, 300, 64, 64), dtype)
     k32, v32 = k.astype(np.float32), v.astype(np.float32)
