@@ -10,8 +10,9 @@
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
 constexpr int kMaxTileKeys = 256;
-/// Places for a factor of each of them: a run of keys that wraps is written in whole vectors.
-constexpr int kMaxTileFactors = kMaxTileKeys + kLanes;
+/// Places for a factor of each of them: runs of keys that wrap are written in whole vectors, and two panels
+/// from any panel on may be read.
+constexpr int kMaxTileFactors = kMaxTileKeys + kPanelWidth;
 /// Places that a tile of keys, and one of values, may take: the two together stay in a 1 MiB L2 cache beside
 /// the rows.
 constexpr int64_t kTilePlaces = 32768;
@@ -56,8 +57,8 @@ struct RowBlock {
   float* totals;         ///< [row tiles][kStatsStride]: sums of weights
   float* keys;           ///< key panels of a tile
   float* values;         ///< value panels of a tile
-  float* key_factors;    ///< [kMaxTileFactors]: for kernels that
-  float* value_factors;  ///< keep what a tile's rows share apart
+  float* key_factors;    ///< [kMaxTileFactors]: of scores of the tile's keys, and of weights
+  float* value_factors;  ///< of its values, where they are not part of keys and values
   float* scores;         ///< [kTileRows][kScoreStride], or as the kernel likes it
   float* workspace;      ///< whatever else the products need
   float* query_signs;    ///< [head_dim]: see rotate_row; where keys are packed

@@ -9,6 +9,7 @@ namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
 /// Rows of a row tile.
 constexpr int kPipelineRows = 512;
+static_assert(kStageKeys <= 2 * kPanelWidth, "a stage reads factors from any panel on");
 
 /// A stage is kProductRows rows and kStageKeys keys, so few that scores, weights and sums stay in an L1 cache
 /// from one stage of the same rows to the next. With kHasFactors, scores and weights are multiplied by the
