@@ -21,11 +21,13 @@ struct PackedQuery {
 constexpr int kPackedVectors = 4;
 
 /// Fetches the codes of rows [first, first + count) of rows that will be wanted soon, if rows of `bytes`
-/// follow each other closely: rows of other tokens in between are not wanted.
+/// follow each other closely: rows of other tokens in between are not wanted. Few at a time, as many
+/// requests at once keep the codes that are wanted now waiting.
 METALHEAD_INLINE void fetch_codes(const StoredRows& ahead, int first, int count, int64_t bytes) {
   if (ahead.stride != bytes) return;
   const int64_t end = smaller(first + count, ahead.count) * bytes;
-  for (int64_t at = first * bytes; at < end; at += 64) prefetch(ahead.data + at);
+  // To the nearest cache: a block of codes fits there.
+  for (int64_t at = first * bytes; at < end; at += 64) __builtin_prefetch(ahead.data + at, 0, 3);
 }
 
 /// The key of a tile that stands in half `half` of vector `vector`.
@@ -92,7 +94,6 @@ inline __attribute__((noinline, aligned(64))) void dot_packed_rows(const PackedQ
   constexpr int kVectors = kTileVectors < kPackedVectors ? kTileVectors : kPackedVectors;
   const typename CodeFields<kBits, kParts>::Table table;
   for (int first = 0; first < keys.count; first += kTileKeys) {
-    fetch_codes(ahead, first, kTileKeys, ahead_bytes);
     const char* tile = keys.data + first * keys.stride;
     const int last = keys.count - 1 - first;
     const auto codes_of = [&](int key) __attribute__((always_inline)) {
@@ -101,6 +102,7 @@ inline __attribute__((noinline, aligned(64))) void dot_packed_rows(const PackedQ
     F32 sums[kStreamSums];
     METALHEAD_UNROLL
     for (int v = 0; v < kTileVectors; v += kVectors) {
+      fetch_codes(ahead, first + v * kRowsOfVector, kVectors * kRowsOfVector, ahead_bytes);
       CodeRows vectors[kVectors];
       METALHEAD_UNROLL
       for (int i = 0; i < kVectors; ++i)
