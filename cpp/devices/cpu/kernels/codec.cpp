@@ -204,37 +204,13 @@ void decode_groups(const Launch& launch, uint64_t begin, uint64_t end) {
 }  // namespace
 
 void tq_encode(const Launch& launch, uint64_t begin, uint64_t end, Scratch&) {
-  switch (constant_of(launch, kConstantBits)) {
-    case 2:
-      return encode_groups<2>(launch, begin, end);
-    case 3:
-      return encode_groups<3>(launch, begin, end);
-    case 4:
-      return encode_groups<4>(launch, begin, end);
-    case 5:
-      return encode_groups<5>(launch, begin, end);
-    case 6:
-      return encode_groups<6>(launch, begin, end);
-    default:
-      return encode_groups<8>(launch, begin, end);
-  }
+  with_bits(static_cast<int>(constant_of(launch, kConstantBits)),
+            [&]<int kBits>() __attribute__((always_inline)) { encode_groups<kBits>(launch, begin, end); });
 }
 
 void tq_decode(const Launch& launch, uint64_t begin, uint64_t end, Scratch&) {
-  switch (constant_of(launch, kConstantBits)) {
-    case 2:
-      return decode_groups<2>(launch, begin, end);
-    case 3:
-      return decode_groups<3>(launch, begin, end);
-    case 4:
-      return decode_groups<4>(launch, begin, end);
-    case 5:
-      return decode_groups<5>(launch, begin, end);
-    case 6:
-      return decode_groups<6>(launch, begin, end);
-    default:
-      return decode_groups<8>(launch, begin, end);
-  }
+  with_bits(static_cast<int>(constant_of(launch, kConstantBits)),
+            [&]<int kBits>() __attribute__((always_inline)) { decode_groups<kBits>(launch, begin, end); });
 }
 
 }  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE

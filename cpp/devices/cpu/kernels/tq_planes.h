@@ -19,6 +19,25 @@ constexpr PlaneWidths plane_widths(int bits) {
                      : PlaneWidths{bits, 0};
 }
 
+/// Calls `use.template operator()<bits>()` and returns what it does.
+template <class Use>
+METALHEAD_INLINE auto with_bits(int bits, const Use& use) {
+  switch (bits) {
+    case 2:
+      return use.template operator()<2>();
+    case 3:
+      return use.template operator()<3>();
+    case 4:
+      return use.template operator()<4>();
+    case 5:
+      return use.template operator()<5>();
+    case 6:
+      return use.template operator()<6>();
+    default:
+      return use.template operator()<8>();
+  }
+}
+
 /// Bytes of one packed vector.
 constexpr int packed_bytes(int bits, int dim) { return dim * bits / 8; }
 

@@ -127,37 +127,11 @@ void restore_packed_sums(const RowGroup& group, float* sums) {
 }
 
 BlockFunction packed_score_function(int bits) {
-  switch (bits) {
-    case 2:
-      return score_packed_block<2>;
-    case 3:
-      return score_packed_block<3>;
-    case 4:
-      return score_packed_block<4>;
-    case 5:
-      return score_packed_block<5>;
-    case 6:
-      return score_packed_block<6>;
-    default:
-      return score_packed_block<8>;
-  }
+  return with_bits(bits, []<int kBits>() -> BlockFunction { return score_packed_block<kBits>; });
 }
 
 BlockFunction packed_add_function(int bits) {
-  switch (bits) {
-    case 2:
-      return add_packed_block<2>;
-    case 3:
-      return add_packed_block<3>;
-    case 4:
-      return add_packed_block<4>;
-    case 5:
-      return add_packed_block<5>;
-    case 6:
-      return add_packed_block<6>;
-    default:
-      return add_packed_block<8>;
-  }
+  return with_bits(bits, []<int kBits>() -> BlockFunction { return add_packed_block<kBits>; });
 }
 
 }  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE

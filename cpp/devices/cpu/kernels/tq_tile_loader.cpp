@@ -56,37 +56,11 @@ void load_packed_values(const TileRequest& request, int64_t panel_rows, float* p
 }  // namespace
 
 TileLoader packed_key_loader(int bits) {
-  switch (bits) {
-    case 2:
-      return load_packed_keys<2>;
-    case 3:
-      return load_packed_keys<3>;
-    case 4:
-      return load_packed_keys<4>;
-    case 5:
-      return load_packed_keys<5>;
-    case 6:
-      return load_packed_keys<6>;
-    default:
-      return load_packed_keys<8>;
-  }
+  return with_bits(bits, []<int kBits>() -> TileLoader { return load_packed_keys<kBits>; });
 }
 
 TileLoader packed_value_loader(int bits) {
-  switch (bits) {
-    case 2:
-      return load_packed_values<2>;
-    case 3:
-      return load_packed_values<3>;
-    case 4:
-      return load_packed_values<4>;
-    case 5:
-      return load_packed_values<5>;
-    case 6:
-      return load_packed_values<6>;
-    default:
-      return load_packed_values<8>;
-  }
+  return with_bits(bits, []<int kBits>() -> TileLoader { return load_packed_values<kBits>; });
 }
 
 }  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE

@@ -112,38 +112,12 @@ void load_value_parts(const TileRequest& request, int64_t pair_rows, int32_t* pa
 
 template <int kParts>
 PartLoader key_part_loader(int bits) {
-  switch (bits) {
-    case 2:
-      return load_key_parts<2, kParts>;
-    case 3:
-      return load_key_parts<3, kParts>;
-    case 4:
-      return load_key_parts<4, kParts>;
-    case 5:
-      return load_key_parts<5, kParts>;
-    case 6:
-      return load_key_parts<6, kParts>;
-    default:
-      return load_key_parts<8, kParts>;
-  }
+  return with_bits(bits, []<int kBits>() -> PartLoader { return load_key_parts<kBits, kParts>; });
 }
 
 template <int kParts>
 PartLoader value_part_loader(int bits) {
-  switch (bits) {
-    case 2:
-      return load_value_parts<2, kParts>;
-    case 3:
-      return load_value_parts<3, kParts>;
-    case 4:
-      return load_value_parts<4, kParts>;
-    case 5:
-      return load_value_parts<5, kParts>;
-    case 6:
-      return load_value_parts<6, kParts>;
-    default:
-      return load_value_parts<8, kParts>;
-  }
+  return with_bits(bits, []<int kBits>() -> PartLoader { return load_value_parts<kBits, kParts>; });
 }
 
 }  // namespace
