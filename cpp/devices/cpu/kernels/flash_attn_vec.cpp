@@ -22,12 +22,14 @@ void allocate(RowGroup& group, Scratch& scratch) {
   const int64_t rows = round_up(group.rows, 16);
   ScratchLayout layout;
   const int64_t query = layout.add(rows * group.query_stride), sums = layout.add(rows * group.sums_stride);
+  const int64_t row_tile = layout.add(kMaxTileRows * group.query_stride);
   const int64_t maxima = layout.add(rows), totals = layout.add(rows);
   const int64_t scores = layout.add(rows * group.block_keys);
   const int64_t tile = layout.add(packed_tile_floats(*group.view)), norms = layout.add(group.block_keys);
   const int64_t query_rows = layout.add(rows * static_cast<int64_t>(sizeof(QueryRow) / sizeof(float)));
   float* memory = layout.reserve(scratch);
   group.query = memory + query;
+  group.row_tile = memory + row_tile;
   group.sums = memory + sums;
   group.query_rows = reinterpret_cast<QueryRow*>(memory + query_rows);
   group.has_plain_scores = has_plain_scores(*group.view);
@@ -39,25 +41,32 @@ void allocate(RowGroup& group, Scratch& scratch) {
   group.score_factor = score_factor_of(*group.view);
 }
 
-void begin_rows(const RowGroup& group) {
+/// Loads query row r in the basis and order of coordinates of the keys; zeros if it is beyond the last.
+void load_query_row(const RowGroup& group, int r, float* query) {
   const AttentionView& view = *group.view;
+  if (r >= group.rows) {
+    __builtin_memset(query, 0, static_cast<size_t>(group.query_stride) * sizeof(float));
+    return;
+  }
+  const char* from = query_address(view, group.query_rows[r]);
+  load_row(query, from, view.query_dtype, view.params->head_dim, group.query_stride, 1.0f);
+  prepare_packed_query(group, query);
+  if (view.key_dtype == DType::kBFloat16) split_pairs(query, view.params->head_dim);
+}
+
+void begin_rows(const RowGroup& group) {
   const int64_t padded_rows = round_up(group.rows, 8);
   __builtin_memset(group.sums, 0, static_cast<size_t>(padded_rows * group.sums_stride) * sizeof(float));
-  for (int r = 0; r < group.rows; ++r) {
-    const QueryRow& row = group.query_rows[r] = query_row_of(view, group.sequence, group.kv_head, r);
-    float* query = group.query + r * group.query_stride;
-    load_row(query, query_address(view, row), view.query_dtype, view.params->head_dim, group.query_stride,
-             1.0f);
-    prepare_packed_query(group, query);
-    if (view.key_dtype == DType::kBFloat16) split_pairs(query, view.params->head_dim);
-  }
+  for (int r = 0; r < group.rows; ++r)
+    group.query_rows[r] = query_row_of(*group.view, group.sequence, group.kv_head, r);
   for (int64_t r = 0; r < round_up(group.rows, 16); ++r) {
     group.maxima[r] = kMinusInfinity;
     group.totals[r] = 0.0f;
   }
-  for (int64_t r = group.rows; r < padded_rows; ++r) {
-    __builtin_memset(group.query + r * group.query_stride, 0,
-                     static_cast<size_t>(group.query_stride) * sizeof(float));
+  for (int first = 0, rows; first < group.rows; first += rows) {
+    rows = tile_rows(group.rows - first);
+    for (int i = 0; i < rows; ++i) load_query_row(group, first + i, group.row_tile + i * group.query_stride);
+    interleave_rows(group.row_tile, group.query_stride, rows, group.query + first * group.query_stride);
   }
 }
 

@@ -13,8 +13,9 @@ struct RowGroup {
   int64_t kv_head;
   int rows;
   int block_keys;
-  int64_t query_stride, sums_stride;  ///< floats between rows
-  float* query;                       ///< [rows][query_stride]
+  int64_t query_stride, sums_stride;  ///< floats of a row
+  float* query;                       ///< tiles of rows as of interleave_rows
+  float* row_tile;                    ///< [kMaxTileRows][query_stride]: rows before they are interleaved
   float* sums;                        ///< [rows][sums_stride]
   float* maxima;                      ///< [rows in whole vectors]
   float* totals;                      ///< [rows in whole vectors]: sums of weights
@@ -25,6 +26,8 @@ struct RowGroup {
   float* norms;        ///< of packed sides: [block_keys]
   float score_factor;  ///< what a product of a query row and a stored key is multiplied by
 };
+
+constexpr int kMaxTileRows = kStreamSums / 2;
 
 /// Rows of the next register tile: 8 where there are registers for them, 4, 2 or 1; three rows take a tile of
 /// four.
@@ -37,8 +40,8 @@ template <class T, int kRows>
 METALHEAD_INLINE void score_tile(const RowGroup& group, int first, const StoredRows& keys,
                                  const StoredRows& ahead) {
   const AttentionParams& params = *group.view->params;
-  dot_rows<T, kRows>(group.query + first * group.query_stride, group.query_stride, params.head_dim, keys,
-                     group.score_factor, group.scores + first * group.block_keys, group.block_keys, ahead);
+  dot_rows<T, kRows>(group.query + first * group.query_stride, params.head_dim, keys, group.score_factor,
+                     group.scores + first * group.block_keys, group.block_keys, ahead);
 }
 
 /// Scores of dense keys.

@@ -7,12 +7,21 @@
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
+/// A row, and the distance of those that follow it.
+struct RowAddress {
+  const char* data;
+  int64_t stride;  ///< bytes
+  METALHEAD_INLINE const char* at(int64_t row) const { return data + row * stride; }
+};
+
 /// Rows of K or V that follow each other at one distance.
 struct StoredRows {
   const char* data;
   int64_t stride;  ///< bytes
   int count;
   int64_t first_row = 0;  ///< physical number of the first one in its head
+
+  METALHEAD_INLINE RowAddress from(int64_t row) const { return {data + row * stride, stride}; }
 };
 
 /// Accumulators of one register tile.
@@ -70,62 +79,83 @@ METALHEAD_INLINE void store_lane_sums(const F32 (&sums)[kStreamSums], float fact
   }
 }
 
-/// scores[r * score_stride + j] = scale * (query row r . key j) for kRows rows; writes up to the next
-/// multiple of kStreamSums keys. Fetches `ahead`, rows that will be wanted soon, while it goes.
-template <class T, int kRows>
-inline __attribute__((noinline)) void dot_rows(const float* query, int64_t query_stride, int64_t head_dim,
-                                               const StoredRows& keys, float scale, float* scores,
-                                               int64_t score_stride, const StoredRows& ahead) {
-  constexpr int kKeys = kStreamSums / kRows;
-  const int64_t paired = head_dim / (2 * kLanes) * (2 * kLanes);
-  for (int first = 0; first < keys.count; first += kKeys) {
-    const T* rows[kKeys];
-    METALHEAD_UNROLL
-    for (int j = 0; j < kKeys; ++j) {
-      rows[j] = reinterpret_cast<const T*>(keys.data + smaller(first + j, keys.count - 1) * keys.stride);
-    }
-    const char* ahead_row = ahead.data + smaller(first, larger(0, ahead.count - kKeys)) * ahead.stride;
-    F32 sums[kStreamSums];
-    METALHEAD_UNROLL
-    for (int i = 0; i < kStreamSums; ++i) sums[i] = zero();
-    const auto add = [&](int64_t dim, const F32(&k)[kKeys]) __attribute__((always_inline)) {
-      METALHEAD_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        const F32 q = load(query + r * query_stride + dim);
-        METALHEAD_UNROLL
-        for (int j = 0; j < kKeys; ++j) sums[r * kKeys + j] = fma(q, k[j], sums[r * kKeys + j]);
-      }
-    };
-    for (int64_t dim = 0; dim < paired; dim += 2 * kLanes) {
-      METALHEAD_UNROLL
-      for (int half = 0; half < 2; ++half) {
-        F32 k[kKeys];
-        METALHEAD_UNROLL
-        for (int j = 0; j < kKeys; ++j) k[j] = load_half(rows[j] + dim, half);
-        // A vector of a narrow type takes half a cache line.
-        if (half == 0 || sizeof(T) == 4) {
-          METALHEAD_UNROLL
-          for (int j = 0; j < kKeys; ++j) {
-            prefetch(ahead_row + j * ahead.stride + (dim + half * kLanes) * static_cast<int64_t>(sizeof(T)));
-          }
-        }
-        add(dim + half * kLanes, k);
-      }
-    }
-    for (int64_t dim = paired; dim < head_dim; dim += kLanes) {
-      F32 k[kKeys];
-      const int count = static_cast<int>(smaller(kLanes, head_dim - dim));
-      METALHEAD_UNROLL
-      for (int j = 0; j < kKeys; ++j)
-        k[j] = count == kLanes ? load(rows[j] + dim) : load_partial(rows[j] + dim, count);
-      add(dim, k);
-    }
-    alignas(64) float dots[kStreamSums];
-    store_lane_sums(sums, scale, dots);
+/// Query rows of a register tile: vector i of row r is number i * kRows + r, so that one address leads to
+/// all. `from` are kRows rows of whole vectors at distance `stride`.
+METALHEAD_INLINE void interleave_rows(const float* from, int64_t stride, int rows, float* tile) {
+  for (int64_t i = 0; i < stride; i += kLanes) {
+    for (int r = 0; r < rows; ++r) store(tile + i * rows + r * kLanes, load(from + r * stride + i));
+  }
+}
+
+/// sums[r * kKeys + j] = query row r . key j, lane by lane, for the first keys of `keys`. Fetches the first
+/// of `ahead` meanwhile.
+template <class T, int kRows, int kKeys>
+METALHEAD_INLINE void dot_tile(const float* query, int64_t head_dim, RowAddress keys, RowAddress ahead,
+                               F32 (&sums)[kStreamSums]) {
+  METALHEAD_UNROLL
+  for (int i = 0; i < kStreamSums; ++i) sums[i] = zero();
+  const auto add = [&](int vector, const F32(&k)[kKeys]) __attribute__((always_inline)) {
     METALHEAD_UNROLL
     for (int r = 0; r < kRows; ++r) {
-      __builtin_memcpy(scores + r * score_stride + first, dots + r * kKeys, kKeys * sizeof(float));
+      const F32 q = load(query + (vector * kRows + r) * kLanes);
+      METALHEAD_UNROLL
+      for (int j = 0; j < kKeys; ++j) sums[r * kKeys + j] = fma(q, k[j], sums[r * kKeys + j]);
     }
+  };
+  const auto key = [&](int j)
+                       __attribute__((always_inline)) { return reinterpret_cast<const T*>(keys.at(j)); };
+  constexpr int64_t kBytes = kLanes * sizeof(T);
+  F32 k[kKeys];
+  int64_t left = head_dim;
+  for (; left >= 2 * kLanes; left -= 2 * kLanes) {
+    METALHEAD_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      METALHEAD_UNROLL
+      for (int j = 0; j < kKeys; ++j) k[j] = load_half(key(j), half);
+      // A vector of a narrow type takes half a cache line.
+      if (half == 0 || sizeof(T) == 4) {
+        METALHEAD_UNROLL
+        for (int j = 0; j < kKeys; ++j) prefetch(ahead.at(j) + half * kBytes);
+      }
+      add(half, k);
+    }
+    query += 2 * kRows * kLanes;
+    keys.data += 2 * kBytes;
+    ahead.data += 2 * kBytes;
+  }
+  for (; left > 0; left -= kLanes) {
+    const int count = static_cast<int>(smaller(kLanes, left));
+    METALHEAD_UNROLL
+    for (int j = 0; j < kKeys; ++j) k[j] = count == kLanes ? load(key(j)) : load_partial(key(j), count);
+    add(0, k);
+    query += kRows * kLanes;
+    keys.data += kBytes;
+  }
+}
+
+/// scores[r * score_stride + j] = scale * (query row r . key j) for kRows rows, which interleave_rows has
+/// laid out. Fetches `ahead` while it goes.
+template <class T, int kRows>
+inline __attribute__((noinline)) void dot_rows(const float* query, int64_t head_dim, const StoredRows& keys,
+                                               float scale, float* scores, int64_t score_stride,
+                                               const StoredRows& ahead) {
+  constexpr int kKeys = kStreamSums / kRows;
+  F32 sums[kStreamSums];
+  alignas(64) float dots[kStreamSums];
+  int first = 0;
+  for (; first + kKeys <= keys.count; first += kKeys) {
+    const int64_t fetched = smaller(first, larger(0, ahead.count - kKeys));
+    dot_tile<T, kRows, kKeys>(query, head_dim, keys.from(first), ahead.from(fetched), sums);
+    store_lane_sums(sums, scale, dots);
+    METALHEAD_UNROLL
+    for (int r = 0; r < kRows; ++r)
+      __builtin_memcpy(scores + r * score_stride + first, dots + r * kKeys, kKeys * sizeof(float));
+  }
+  for (; first < keys.count; ++first) {
+    dot_tile<T, kRows, 1>(query, head_dim, keys.from(first), keys.from(first), sums);
+    store_lane_sums(sums, scale, dots);
+    METALHEAD_UNROLL
+    for (int r = 0; r < kRows; ++r) scores[r * score_stride + first] = dots[r];
   }
 }
 

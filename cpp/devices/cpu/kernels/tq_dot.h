@@ -9,10 +9,10 @@
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
-/// Query rows in the order of fields, and what their products are multiplied by.
+/// Query rows in the order of fields, as interleave_rows lays them out, and what their products are
+/// multiplied by.
 struct PackedQuery {
   const float* rows;
-  int64_t stride;
   int dim;
   float factor;
 };
@@ -45,7 +45,8 @@ METALHEAD_INLINE void dot_packed_vectors(const typename CodeFields<kBits, kParts
   METALHEAD_UNROLL
   for (int i = 0; i < kRows * kVectors; ++i) acc[i / kVectors][i % kVectors] = zero();
   constexpr int kHalfLanes = kLanes / kRowsOfVector;
-  for (int block = 0; block < query.dim; block += kLanes * kParts) {
+  const float* rows = query.rows;
+  for (int block = 0; block < query.dim; block += kLanes * kParts, rows += kLanes * kParts * kRows) {
     METALHEAD_UNROLL
     for (int half = 0; half < kRowsOfVector; ++half) {
       Fields fields[kVectors];
@@ -55,7 +56,7 @@ METALHEAD_INLINE void dot_packed_vectors(const typename CodeFields<kBits, kParts
         F32 q[kRows];
         METALHEAD_UNROLL
         for (int r = 0; r < kRows; ++r)
-          q[r] = load_shared(query.rows + r * query.stride + block + kPart * kLanes + half * kHalfLanes);
+          q[r] = load_shared(rows + (kPart * kRows + r) * kLanes + half * kHalfLanes);
         METALHEAD_UNROLL
         for (int v = 0; v < kVectors; ++v) {
           const F32 level = fields[v].template level<kPart>(table);

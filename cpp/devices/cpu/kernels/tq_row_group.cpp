@@ -34,7 +34,7 @@ void score_keys(const RowGroup& group, const StoredRows& keys, const StoredRows&
     });
     return;
   }
-  const PackedQuery query{group.query, group.query_stride, dim, group.score_factor};
+  const PackedQuery query{group.query, dim, group.score_factor};
   const int64_t ahead_bytes =
       row_bytes(group.view->packed_value, group.view->value_dtype, group.view->params->value_dim);
   const int rows = tile_rows(group.rows);
