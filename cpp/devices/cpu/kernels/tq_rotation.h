@@ -112,9 +112,22 @@ METALHEAD_INLINE void walsh_hadamard(float* values, int dim) {
       [&](int j, F32 x) __attribute__((always_inline)) { store(values + j, x); });
 }
 
+/// Bit i in lane i, for up to 16 lanes.
+struct LaneBits {
+  int32_t values[16];
+  constexpr LaneBits() : values{} {
+    for (int i = 0; i < 16; ++i) values[i] = 1 << i;
+  }
+};
+inline constexpr LaneBits kLaneBits;
+
 /// The signs as factors +1 and -1, `[dim]`; bit j of `signs` set means -1.
 METALHEAD_INLINE void expand_signs(const uint32_t* signs, int dim, float* factors) {
-  for (int j = 0; j < dim; ++j) factors[j] = (signs[j / 32] >> (j % 32) & 1u) != 0 ? -1.0f : 1.0f;
+  const I32 lane_bits = load(kLaneBits.values);
+  for (int j = 0; j < dim; j += kLanes) {
+    const F32 bit = to_float(splat(static_cast<int32_t>(signs[j / 32] >> (j % 32))) & lane_bits);
+    store(factors + j, select_less(zero(), bit, splat(-1.0f), splat(1.0f)));
+  }
 }
 
 /// 1 / sqrt(dim), rounded once.
