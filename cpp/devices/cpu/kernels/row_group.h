@@ -22,7 +22,7 @@ struct RowGroup {
   float* scores;                      ///< [rows][block_keys]
   QueryRow* query_rows;               ///< [rows]
   bool has_plain_scores;
-  float* tile;         ///< of packed sides: [kPackedTileRows][dim], also one row
+  float* tile;         ///< of packed sides: [kPackedTileRows][dim]
   float* norms;        ///< of packed sides: [block_keys]
   float score_factor;  ///< what a product of a query row and a stored key is multiplied by
 };

@@ -151,6 +151,19 @@ METALHEAD_INLINE F32 reduce_add_each(const F32 (&v)[kLanes]) {
                         _mm256_permute2f128_ps(quads[0], quads[1], 0x31))};
 }
 
+/// `a` becomes the values at even places of both, one vector after the other, `b` those at odd places.
+METALHEAD_INLINE void unzip(F32& a, F32& b) {
+  const __m256 even = _mm256_shuffle_ps(a.v, b.v, 0x88), odd = _mm256_shuffle_ps(a.v, b.v, 0xdd);
+  a.v = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(even), 0xd8));
+  b.v = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(odd), 0xd8));
+}
+/// The inverse: values of `a` and `b` in turn.
+METALHEAD_INLINE void zip(F32& a, F32& b) {
+  const __m256 low = _mm256_unpacklo_ps(a.v, b.v), high = _mm256_unpackhi_ps(a.v, b.v);
+  a.v = _mm256_permute2f128_ps(low, high, 0x20);
+  b.v = _mm256_permute2f128_ps(low, high, 0x31);
+}
+
 /// Row i of the result holds lane i of every input row.
 METALHEAD_INLINE void transpose(F32 (&v)[kLanes]) {
   __m256 a[8], b[8];

@@ -148,6 +148,21 @@ METALHEAD_INLINE F32 reduce_add_each(const F32 (&v)[kLanes]) {
   return {_mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd))};
 }
 
+/// `a` becomes the values at even places of both, one vector after the other, `b` those at odd places.
+METALHEAD_INLINE void unzip(F32& a, F32& b) {
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512 first = _mm512_permutex2var_ps(a.v, even, b.v);
+  b.v = _mm512_permutex2var_ps(a.v, _mm512_or_si512(even, _mm512_set1_epi32(1)), b.v);
+  a.v = first;
+}
+/// The inverse: values of `a` and `b` in turn.
+METALHEAD_INLINE void zip(F32& a, F32& b) {
+  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512 first = _mm512_permutex2var_ps(a.v, low, b.v);
+  b.v = _mm512_permutex2var_ps(a.v, _mm512_or_si512(low, _mm512_set1_epi32(8)), b.v);
+  a.v = first;
+}
+
 /// Row i of the result holds lane i of every input row.
 METALHEAD_INLINE void transpose(F32 (&v)[kLanes]) {
   __m512 a[16], b[16];

@@ -116,6 +116,19 @@ METALHEAD_INLINE F32 select_range(F32 x, int64_t begin, int64_t end, F32 other) 
 METALHEAD_INLINE float reduce_add(F32 x) { return vaddvq_f32(x.v); }
 METALHEAD_INLINE float reduce_max(F32 x) { return vmaxvq_f32(x.v); }
 
+/// `a` becomes the values at even places of both, one vector after the other, `b` those at odd places.
+METALHEAD_INLINE void unzip(F32& a, F32& b) {
+  const float32x4_t even = vuzp1q_f32(a.v, b.v);
+  b.v = vuzp2q_f32(a.v, b.v);
+  a.v = even;
+}
+/// The inverse: values of `a` and `b` in turn.
+METALHEAD_INLINE void zip(F32& a, F32& b) {
+  const float32x4_t low = vzip1q_f32(a.v, b.v);
+  b.v = vzip2q_f32(a.v, b.v);
+  a.v = low;
+}
+
 /// Row i of the result holds lane i of every input row.
 METALHEAD_INLINE void transpose(F32 (&v)[kLanes]) {
   const float64x2_t a = vreinterpretq_f64_f32(vtrn1q_f32(v[0].v, v[1].v));

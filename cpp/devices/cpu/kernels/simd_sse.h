@@ -149,6 +149,19 @@ METALHEAD_INLINE float reduce_max(F32 x) {
   return _mm_cvtss_f32(_mm_max_ss(top, _mm_movehdup_ps(top)));
 }
 
+/// `a` becomes the values at even places of both, one vector after the other, `b` those at odd places.
+METALHEAD_INLINE void unzip(F32& a, F32& b) {
+  const __m128 even = _mm_shuffle_ps(a.v, b.v, 0x88);
+  b.v = _mm_shuffle_ps(a.v, b.v, 0xdd);
+  a.v = even;
+}
+/// The inverse: values of `a` and `b` in turn.
+METALHEAD_INLINE void zip(F32& a, F32& b) {
+  const __m128 low = _mm_unpacklo_ps(a.v, b.v);
+  b.v = _mm_unpackhi_ps(a.v, b.v);
+  a.v = low;
+}
+
 /// Row i of the result holds lane i of every input row.
 METALHEAD_INLINE void transpose(F32 (&v)[kLanes]) {
   const __m128 a = _mm_unpacklo_ps(v[0].v, v[1].v), b = _mm_unpackhi_ps(v[0].v, v[1].v);

@@ -23,19 +23,6 @@ constexpr int possible_parts(int parts) {
   return parts < least ? least : parts;
 }
 
-/// Calls `use(position, coordinate)` for every coordinate and the position at which it stands in a row that
-/// is expanded in the order of fields.
-template <class Use>
-METALHEAD_INLINE void for_each_field(int bits, int dim, const Use& use) {
-  const int parts = bits == 8 ? 1 : codes_per_lane(dim);
-  for (int block = 0; block < dim; block += parts * kLanes) {
-    for (int part = 0; part < parts; ++part) {
-      for (int lane = 0; lane < kLanes; ++lane)
-        use(block + part * kLanes + lane, block + lane * parts + part);
-    }
-  }
-}
-
 /// Calls `use.template operator()<part>()` for kCount parts: kFirst and every kStep-th after it.
 template <int kFirst, int kStep, int kCount, class Use>
 METALHEAD_INLINE void for_each_part(const Use& use) {

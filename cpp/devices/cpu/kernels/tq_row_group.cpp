@@ -2,6 +2,7 @@
 // many.
 #include "devices/cpu/kernels/tq_row_group.h"
 
+#include "devices/cpu/kernels/tq_field_order.h"
 #include "devices/cpu/kernels/tq_stream.h"
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
@@ -114,16 +115,12 @@ void prepare_packed_query(const RowGroup& group, float* query) {
   const AttentionView& view = *group.view;
   const int dim = view.params->head_dim;
   if (view.rotate_query) hadamard_row(query, dim, view.params->key_signs, false);
-  if (view.packed_key.bits == 0) return;
-  __builtin_memcpy(group.tile, query, static_cast<size_t>(dim) * sizeof(float));
-  to_field_order(view.packed_key.bits, dim, group.tile, query);
+  if (view.packed_key.bits != 0) to_field_order(view.packed_key.bits, dim, query);
 }
 
 void restore_packed_sums(const RowGroup& group, float* sums) {
   const int bits = group.view->packed_value.bits, dim = group.view->params->value_dim;
-  if (bits == 0) return;
-  __builtin_memcpy(group.tile, sums, static_cast<size_t>(dim) * sizeof(float));
-  from_field_order(bits, dim, group.tile, sums);
+  if (bits != 0) from_field_order(bits, dim, sums);
 }
 
 BlockFunction packed_score_function(int bits) {

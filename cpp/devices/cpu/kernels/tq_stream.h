@@ -121,14 +121,4 @@ METALHEAD_INLINE void load_norms(const PackedSide& side, int64_t batch, int64_t 
     load_row(factors + i, from + i * strides[2] * item, side.norm_dtype, 1, 1, factor);
 }
 
-/// Coordinates of a rotated row into the order of fields; `row` and `from` differ.
-METALHEAD_INLINE void to_field_order(int bits, int dim, const float* from, float* row) {
-  for_each_field(bits, dim, [&](int position, int coordinate) { row[position] = from[coordinate]; });
-}
-
-/// The inverse.
-METALHEAD_INLINE void from_field_order(int bits, int dim, const float* from, float* row) {
-  for_each_field(bits, dim, [&](int position, int coordinate) { row[coordinate] = from[position]; });
-}
-
 }  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE
