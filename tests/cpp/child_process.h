@@ -6,9 +6,13 @@
 
 #if defined(__SANITIZE_THREAD__)
 #define METALHEAD_THREAD_SANITIZER 1
+#elif defined(__SANITIZE_ADDRESS__)
+#define METALHEAD_ADDRESS_SANITIZER 1
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define METALHEAD_THREAD_SANITIZER 1
+#elif __has_feature(address_sanitizer)
+#define METALHEAD_ADDRESS_SANITIZER 1
 #endif
 #endif
 
@@ -18,6 +22,15 @@
   GTEST_SKIP() << "no threads after fork under this sanitizer"
 #else
 #define METALHEAD_SKIP_WHERE_FORK_IS_UNSUPPORTED() static_cast<void>(0)
+#endif
+
+/// For tests that fork while other threads allocate: the address sanitizer's allocator, unlike the C
+/// library's, stays locked in a child if one of them holds its lock.
+#ifdef METALHEAD_ADDRESS_SANITIZER
+#define METALHEAD_SKIP_WHERE_CHILDREN_INHERIT_LOCKS() \
+  GTEST_SKIP() << "this sanitizer's allocator may be locked in a child"
+#else
+#define METALHEAD_SKIP_WHERE_CHILDREN_INHERIT_LOCKS() METALHEAD_SKIP_WHERE_FORK_IS_UNSUPPORTED()
 #endif
 
 namespace metalhead::test {

@@ -326,7 +326,7 @@ TEST(BufferPoolTest, ThreadsNeverShareABuffer) {
 }
 
 TEST(BufferPoolTest, ChildOfForkNeverInheritsALockedPool) {
-  METALHEAD_SKIP_WHERE_FORK_IS_UNSUPPORTED();
+  METALHEAD_SKIP_WHERE_CHILDREN_INHERIT_LOCKS();
   BufferPool pool({.allocate = [](uint64_t size) { return Buffer{std::malloc(size), size, nullptr}; },
                    .free = [](const Buffer& buffer) { std::free(buffer.contents); },
                    .completed = [] { return UINT64_MAX; }},

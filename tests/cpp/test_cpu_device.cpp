@@ -242,7 +242,7 @@ TEST(CpuDeviceTest, FourThreadsLaunchAtOnce) {
 }
 
 TEST(CpuDeviceTest, WorksInAChildForkedDuringLaunches) {
-  METALHEAD_SKIP_WHERE_FORK_IS_UNSUPPORTED();
+  METALHEAD_SKIP_WHERE_CHILDREN_INHERIT_LOCKS();
   const auto device = make_cpu_device(kTable, 3);
   std::atomic<bool> stop{false};
   std::vector<std::thread> callers;

@@ -88,7 +88,7 @@ TEST(DeviceRegistryTest, ThreadsThatAskAtOnceGetTheSameDevice) {
 }
 
 TEST(DeviceRegistryTest, ChildOfForkCanMakeDevices) {
-  METALHEAD_SKIP_WHERE_FORK_IS_UNSUPPORTED();
+  METALHEAD_SKIP_WHERE_CHILDREN_INHERIT_LOCKS();
   std::atomic<bool> stop{false};
   std::thread busy([&] {
     for (int i = 0; !stop; ++i) cpu_device_with({.threads = 8 + i % 50, .instruction_set = ""});
