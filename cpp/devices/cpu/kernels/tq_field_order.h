@@ -58,27 +58,20 @@ METALHEAD_INLINE void block_from_fields(float* block) {
   for (int i = 0; i < kParts; ++i) store(block + i * kLanes, v[i]);
 }
 
-/// Calls `use.template operator()<kParts>(block)` for every block of fields of a row.
-template <class Use>
-METALHEAD_INLINE void for_each_block(int dim, float* row, const Use& use) {
-  const int parts = codes_per_lane(dim);
-  for (int block = 0; block < dim; block += parts * kLanes) {
-    if (parts == 2) use.template operator()<2>(row + block);
-    if (parts == 4) use.template operator()<4>(row + block);
-    if (parts == 8) use.template operator()<8>(row + block);
-  }
-}
-
 /// A row [dim] in place to the order in which codes of `bits` are expanded. Codes of whole bytes keep theirs.
 METALHEAD_INLINE void to_field_order(int bits, int dim, float* row) {
   if (bits == 8) return;
-  for_each_block(dim, row, []<int kParts>(float* block) { block_to_fields<kParts>(block); });
+  with_parts(dim, [&]<int kParts>() {
+    for (int block = 0; block < dim; block += kParts * kLanes) block_to_fields<kParts>(row + block);
+  });
 }
 
 /// The inverse.
 METALHEAD_INLINE void from_field_order(int bits, int dim, float* row) {
   if (bits == 8) return;
-  for_each_block(dim, row, []<int kParts>(float* block) { block_from_fields<kParts>(block); });
+  with_parts(dim, [&]<int kParts>() {
+    for (int block = 0; block < dim; block += kParts * kLanes) block_from_fields<kParts>(row + block);
+  });
 }
 
 }  // namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE

@@ -23,6 +23,19 @@ constexpr int possible_parts(int parts) {
   return parts < least ? least : parts;
 }
 
+/// Calls `use.template operator()<codes_per_lane(dim)>()`.
+template <class Use>
+METALHEAD_INLINE void with_parts(int dim, const Use& use) {
+  switch (codes_per_lane(dim)) {
+    case 2:
+      return use.template operator()<possible_parts(2)>();
+    case 4:
+      return use.template operator()<possible_parts(4)>();
+    default:
+      return use.template operator()<possible_parts(8)>();
+  }
+}
+
 /// Calls `use.template operator()<part>()` for kCount parts: kFirst and every kStep-th after it.
 template <int kFirst, int kStep, int kCount, class Use>
 METALHEAD_INLINE void for_each_part(const Use& use) {

@@ -72,16 +72,7 @@ void add_values(const RowGroup& group, const StoredRows& values, const StoredRow
 template <int kBits>
 void score_packed_block(const RowGroup& group, const StoredRows& keys, const StoredRows& ahead) {
   const int dim = group.view->params->head_dim;
-  switch (codes_per_lane(dim)) {
-    case 2:
-      score_keys<kBits, possible_parts(2)>(group, keys, ahead, dim);
-      break;
-    case 4:
-      score_keys<kBits, possible_parts(4)>(group, keys, ahead, dim);
-      break;
-    default:
-      score_keys<kBits, possible_parts(8)>(group, keys, ahead, dim);
-  }
+  with_parts(dim, [&]<int kParts>() { score_keys<kBits, kParts>(group, keys, ahead, dim); });
   apply_norms(group, group.view->packed_key, 1.0f, keys);
 }
 
@@ -89,14 +80,7 @@ template <int kBits>
 void add_packed_block(const RowGroup& group, const StoredRows& values, const StoredRows& ahead) {
   const int dim = group.view->params->value_dim;
   apply_norms(group, group.view->packed_value, rotation_factor(dim), values);
-  switch (codes_per_lane(dim)) {
-    case 2:
-      return add_values<kBits, possible_parts(2)>(group, values, ahead, dim);
-    case 4:
-      return add_values<kBits, possible_parts(4)>(group, values, ahead, dim);
-    default:
-      return add_values<kBits, possible_parts(8)>(group, values, ahead, dim);
-  }
+  with_parts(dim, [&]<int kParts>() { add_values<kBits, kParts>(group, values, ahead, dim); });
 }
 
 }  // namespace
