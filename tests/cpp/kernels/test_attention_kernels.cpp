@@ -78,6 +78,18 @@ TEST_F(AttentionKernels, LengthsAroundTileEdges) {
   }
 }
 
+TEST_F(AttentionKernels, ColumnsAroundTileEdges) {
+  for (int columns : {15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 80, 81, 96, 97, 112, 113, 127, 129}) {
+    check({.query_heads = 2,
+           .kv_heads = 1,
+           .query_length = 17,
+           .kv_length = columns,
+           .kv_capacity = columns,
+           .head_dim = 24,
+           .value_dim = 145 - columns});
+  }
+}
+
 TEST_F(AttentionKernels, RowCountsAroundTileEdges) {
   for (int rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 16, 17, 23, 24, 25, 61}) {
     check({.query_heads = 3,

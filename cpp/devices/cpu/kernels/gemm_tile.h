@@ -8,8 +8,13 @@ namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
 /// Columns of a panel of B: its rows are kPanelWidth apart.
 constexpr int kPanelWidth = 2 * kLanes;
-/// Rows of A that one register tile takes: the accumulators leave room for a row of B and one value of A.
-constexpr int kTileRows = kVectorRegisters < 32 ? 6 : kLanes == 16 ? 14 : 12;
+/// Rows of A that are multiplied together: the accumulators of a panel leave room for a row of it and one
+/// value of A.
+constexpr int kTileRows = kVectorRegisters < 32 ? 6 : 12;
+/// Panels of B that a register tile takes. On AVX-512 two, and half of the rows: 24 multiply-adds then take
+/// 10 loads instead of 14, and loads into whole vectors are what holds the loop up.
+constexpr int kTilePanels = kLanes == 16 ? 2 : 1;
+constexpr int kWideTileRows = kTileRows / kTilePanels, kWideTileVectors = 2 * kTilePanels;
 
 /// Rows of a panel of B that are fetched ahead of their use.
 constexpr int kRowsAhead = 16;
@@ -44,22 +49,27 @@ enum class Update {
 /// length. Long scores take the shortest, as exp turns their errors into relative ones of the weights.
 constexpr int64_t kSumTerms = 128, kSumTermsOfLongScores = 64;
 
-/// One register tile, `depth` terms in one running sum.
+/// One register tile, `depth` terms in one running sum; panels of B are `panel_stride` floats apart.
 template <class Rows, Update kUpdate, int kRows, int kVectors>
-inline __attribute__((noinline)) void gemm_tile(const float* a, const float* b, int64_t depth, float* c,
-                                                int64_t c_stride, const float* factors) {
+inline __attribute__((noinline)) void gemm_tile(const float* a, const float* b, int64_t panel_stride,
+                                                int64_t depth, float* c, int64_t c_stride,
+                                                const float* factors) {
   F32 sums[kRows][kVectors];
   METALHEAD_UNROLL
   for (int i = 0; i < kRows; ++i) {
     METALHEAD_UNROLL
     for (int j = 0; j < kVectors; ++j) sums[i][j] = zero();
   }
-  for (const float* end = b + depth * kPanelWidth; b != end; a += Rows::kStep, b += kPanelWidth) {
+  const float* second = kVectors > 2 ? b + panel_stride : b;
+  for (const float* end = b + depth * kPanelWidth; b != end;
+       a += Rows::kStep, b += kPanelWidth, second += kPanelWidth) {
     F32 row[kVectors];
     METALHEAD_UNROLL
     for (int j = 0; j < kVectors; ++j) {
-      if (j * kLanes % kLineFloats == 0) __builtin_prefetch(b + kRowsAhead * kPanelWidth + j * kLanes);
-      row[j] = load(b + j * kLanes);
+      // Over two panels the loop looks far enough ahead by itself.
+      if (kVectors <= 2 && j * kLanes % kLineFloats == 0)
+        __builtin_prefetch(b + kRowsAhead * kPanelWidth + j * kLanes);
+      row[j] = load((j < 2 ? b : second) + j % 2 * kLanes);
     }
     METALHEAD_UNROLL
     for (int i = 0; i < kRows; ++i) {
@@ -82,17 +92,6 @@ inline __attribute__((noinline)) void gemm_tile(const float* a, const float* b, 
   }
 }
 
-/// One panel of B, or the first half of it if `columns` needs no more.
-template <class Rows, Update kUpdate, int kRows>
-METALHEAD_INLINE void gemm_panel(int64_t columns, const float* a, const float* b, int64_t depth, float* c,
-                                 int64_t c_stride, const float* factors) {
-  if (columns > kLanes) {
-    gemm_tile<Rows, kUpdate, kRows, 2>(a, b, depth, c, c_stride, factors);
-  } else {
-    gemm_tile<Rows, kUpdate, kRows, 1>(a, b, depth, c, c_stride, factors);
-  }
-}
-
 /// A(first row, first term), the panels of B that start at the first term, and the lengths of the product.
 struct Factors {
   const float *a, *b;
@@ -108,22 +107,43 @@ struct Target {
   const float* factors;
 };
 
+/// The kVectors vectors of columns from `column` on of kRows rows, kTileOfRows rows at a time.
+template <class Rows, Update kUpdate, int kRows, int kTileOfRows, int kVectors>
+METALHEAD_INLINE void gemm_columns(const Factors& from, const Target& to, int64_t column) {
+  constexpr bool kFactorPerRow = kUpdate == Update::kScaleAdd;
+  constexpr float kOne = 1.0f;
+  const float* b = from.b + column / kPanelWidth * from.panel_stride;
+  for (int64_t k = 0; k < from.depth; k += from.sum_terms, b += from.sum_terms * kPanelWidth) {
+    const int64_t terms = from.depth - k < from.sum_terms ? from.depth - k : from.sum_terms;
+    for (int row = 0; row < kRows; row += kTileOfRows) {
+      const float* a = from.a + row * Rows::kRow + k * Rows::kStep;
+      float* c = to.c + row * to.stride + column;
+      if (k == 0) {
+        gemm_tile<Rows, kUpdate, kTileOfRows, kVectors>(a, b, from.panel_stride, terms, c, to.stride,
+                                                        kFactorPerRow ? to.factors + row : to.factors);
+      } else {
+        gemm_tile<Rows, Update::kAdd, kTileOfRows, kVectors>(a, b, from.panel_stride, terms, c, to.stride,
+                                                             kFactorPerRow ? &kOne : to.factors);
+      }
+    }
+  }
+}
+
 template <class Rows, Update kUpdate, int kRows>
 METALHEAD_INLINE void gemm_row_tile(const Factors& from, const Target& to) {
-  constexpr float kOne = 1.0f;
-  const float* b = from.b;
-  float* c = to.c;
-  for (int64_t columns = from.columns; columns > 0; columns -= kPanelWidth) {
-    int64_t k = from.depth < from.sum_terms ? from.depth : from.sum_terms;
-    gemm_panel<Rows, kUpdate, kRows>(columns, from.a, b, k, c, to.stride, to.factors);
-    while (k < from.depth) {
-      const int64_t terms = from.depth - k < from.sum_terms ? from.depth - k : from.sum_terms;
-      gemm_panel<Rows, Update::kAdd, kRows>(columns, from.a + k * Rows::kStep, b + k * kPanelWidth, terms, c,
-                                            to.stride, kUpdate == Update::kScaleAdd ? &kOne : to.factors);
-      k += terms;
+  int64_t column = 0;
+  if constexpr (kRows == kTileRows && kTilePanels > 1) {
+    constexpr int64_t kWidth = kTilePanels * kPanelWidth;
+    for (; column + kWidth - kLanes < from.columns; column += kWidth) {
+      gemm_columns<Rows, kUpdate, kRows, kWideTileRows, kWideTileVectors>(from, to, column);
     }
-    b += from.panel_stride;
-    c += kPanelWidth;
+  }
+  for (; column < from.columns; column += kPanelWidth) {
+    if (from.columns - column > kLanes) {
+      gemm_columns<Rows, kUpdate, kRows, kRows, 2>(from, to, column);
+    } else {
+      gemm_columns<Rows, kUpdate, kRows, kRows, 1>(from, to, column);
+    }
   }
 }
 
