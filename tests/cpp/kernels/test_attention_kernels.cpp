@@ -90,6 +90,23 @@ TEST_F(AttentionKernels, ColumnsAroundTileEdges) {
   }
 }
 
+TEST_F(AttentionKernels, StreamsOfAnyLength) {
+  constexpr DType kTypes[] = {DType::kFloat32, DType::kFloat16, DType::kBFloat16};
+  int run = 0;
+  for (int keys : {127, 128, 129, 135, 136, 137, 143, 144, 145, 191, 255, 511, 512, 513, 530, 639, 650}) {
+    const int group = 1 << run % 4, dim = 40 + 24 * (run % 3);
+    check({.query_heads = 2 * group,
+           .kv_heads = 2,
+           .kv_length = keys,
+           .kv_capacity = keys + run % 2,
+           .head_dim = dim,
+           .value_dim = 112 - dim,
+           .kv_dtype = kTypes[run % 3],
+           .token_major = run % 5 == 0});
+    ++run;
+  }
+}
+
 TEST_F(AttentionKernels, RowCountsAroundTileEdges) {
   for (int rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 16, 17, 23, 24, 25, 61}) {
     check({.query_heads = 3,

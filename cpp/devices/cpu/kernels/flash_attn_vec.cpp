@@ -7,16 +7,34 @@
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 namespace {
 
-constexpr int kMaxBlockKeys = 128;
 constexpr int kMinBlockKeys = 16;
-/// Bytes of a block of keys, at most: the block and the values of the same keys lie in a near cache.
-constexpr int64_t kBlockBytes = 32768;
+
+/// How much a block of keys holds at most.
+struct BlockSize {
+  int keys;
+  int64_t bytes;
+};
+/// Streams of dense rows need some length; both blocks, of keys and of values, lie in the L2 cache.
+constexpr BlockSize kDenseBlock{512, 131072};
+/// Codes are fetched a block ahead: both blocks lie in the nearest cache.
+constexpr BlockSize kPackedBlock{128, 32768};
+/// Scores of a block, for all rows that share it.
+constexpr int64_t kBlockScores = 32768;
+
+int block_keys_of(const AttentionView& view, int rows) {
+  const AttentionParams& params = *view.params;
+  const BlockSize most =
+      view.packed_key.bits != 0 || view.packed_value.bits != 0 ? kPackedBlock : kDenseBlock;
+  const int64_t row_bytes = larger(params.head_dim * element_bytes(view.key_dtype),
+                                   params.value_dim * element_bytes(view.value_dtype));
+  const int64_t keys = smaller(most.bytes / row_bytes, kBlockScores / rows);
+  return static_cast<int>(larger(kMinBlockKeys, smaller(most.keys, keys / 16 * 16)));
+}
 
 void allocate(RowGroup& group, Scratch& scratch) {
   const AttentionParams& params = *group.view->params;
   group.rows = static_cast<int>(group.view->group * params.query_length);
-  const int64_t keys = kBlockBytes / (params.head_dim * element_bytes(group.view->key_dtype));
-  group.block_keys = static_cast<int>(larger(kMinBlockKeys, smaller(kMaxBlockKeys, keys / 16 * 16)));
+  group.block_keys = block_keys_of(*group.view, group.rows);
   group.query_stride = round_up(params.head_dim, 16);
   group.sums_stride = round_up(params.value_dim, 16);
   const int64_t rows = round_up(group.rows, 16);
@@ -115,11 +133,25 @@ struct RowSource {
   int64_t stride;  ///< bytes
 };
 
+/// What a stored row takes.
+METALHEAD_INLINE int64_t row_bytes_of(int dim, DType dtype, int bits) {
+  return bits == 0 ? dim * element_bytes(dtype) : int64_t{dim} * bits / 8;
+}
+
 /// `strides` count elements, or bytes if `bits` is not 0.
 METALHEAD_INLINE RowSource source_of(const RowGroup& group, const char* data, const metalhead_long* strides,
                                      DType dtype, int bits) {
   const int64_t unit = bits == 0 ? element_bytes(dtype) : 1;
   return {data + (group.sequence.batch * strides[0] + group.kv_head * strides[1]) * unit, strides[2] * unit};
+}
+
+/// Asks for what arrives while scores become weights. Packed rows beside packed ones have been asked for.
+METALHEAD_INLINE void fetch_next(const StoredRows& rows, int64_t bytes, int bits, int other_bits) {
+  if (bits == 0) {
+    fetch_heads(rows, bytes);
+  } else if (other_bits == 0) {
+    fetch_rows(rows, 0, rows.count, bytes);
+  }
 }
 
 void attend_keys(const RowGroup& group, KeyRange range) {
@@ -128,6 +160,8 @@ void attend_keys(const RowGroup& group, KeyRange range) {
   const int key_bits = view.packed_key.bits, value_bits = view.packed_value.bits;
   const BlockFunction score = score_function(view.key_dtype, key_bits),
                       add = add_function(view.value_dtype, value_bits);
+  const int64_t key_bytes = row_bytes_of(params.head_dim, view.key_dtype, key_bits),
+                value_bytes = row_bytes_of(params.value_dim, view.value_dtype, value_bits);
   const RowSource keys = source_of(group, view.key, params.key_strides, view.key_dtype, key_bits);
   const RowSource values = source_of(group, view.value, params.value_strides, view.value_dtype, value_bits);
   for (int64_t key = range.begin; key < range.end;) {
@@ -139,6 +173,8 @@ void attend_keys(const RowGroup& group, KeyRange range) {
     const StoredRows block_values{values.data + row * values.stride, values.stride, count, row};
     const StoredRows next_keys{block_keys.data + count * keys.stride, keys.stride, next_count};
     score(group, block_keys, block_values);
+    fetch_next(block_values, value_bytes, value_bits, key_bits);
+    fetch_next(next_keys, key_bytes, key_bits, value_bits);
     weigh_block(group, key, count);
     add(group, block_values, next_count > 0 ? next_keys : block_values);
     key += count;

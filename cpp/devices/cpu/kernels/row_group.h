@@ -48,38 +48,34 @@ METALHEAD_INLINE void score_tile(const RowGroup& group, int first, const StoredR
 template <class T>
 void score_block(const RowGroup& group, const StoredRows& keys, const StoredRows& ahead) {
   for (int r = 0; r < group.rows; r += tile_rows(group.rows - r)) {
-    // The first tile fetches what comes next; for the others that has been done.
-    const StoredRows& fetched = r == 0 ? ahead : keys;
     const int rows = tile_rows(group.rows - r);
     if constexpr (kStreamSums == 16) {
-      if (rows == 8) score_tile<T, 8>(group, r, keys, fetched);
+      if (rows == 8) score_tile<T, 8>(group, r, keys, ahead);
     }
-    if (rows == 4) score_tile<T, 4>(group, r, keys, fetched);
-    if (rows == 2) score_tile<T, 2>(group, r, keys, fetched);
-    if (rows == 1) score_tile<T, 1>(group, r, keys, fetched);
+    if (rows == 4) score_tile<T, 4>(group, r, keys, ahead);
+    if (rows == 2) score_tile<T, 2>(group, r, keys, ahead);
+    if (rows == 1) score_tile<T, 1>(group, r, keys, ahead);
   }
 }
 
 template <class T, int kRows>
-METALHEAD_INLINE void add_tile(const RowGroup& group, int first, const StoredRows& values,
-                               const StoredRows& ahead) {
+METALHEAD_INLINE void add_tile(const RowGroup& group, int first, const StoredRows& values) {
   add_rows<T, kRows>(group.scores + first * group.block_keys, group.block_keys, values,
-                     group.view->params->value_dim, group.sums + first * group.sums_stride, group.sums_stride,
-                     ahead);
+                     group.view->params->value_dim, group.sums + first * group.sums_stride,
+                     group.sums_stride);
 }
 
 /// Adds the weighted dense values.
 template <class T>
-void add_block(const RowGroup& group, const StoredRows& values, const StoredRows& ahead) {
+void add_block(const RowGroup& group, const StoredRows& values, const StoredRows& /*ahead*/) {
   for (int r = 0; r < group.rows; r += tile_rows(group.rows - r)) {
-    const StoredRows& fetched = r == 0 ? ahead : values;
     const int rows = tile_rows(group.rows - r);
     if constexpr (kStreamSums == 16) {
-      if (rows == 8) add_tile<T, 8>(group, r, values, fetched);
+      if (rows == 8) add_tile<T, 8>(group, r, values);
     }
-    if (rows == 4) add_tile<T, 4>(group, r, values, fetched);
-    if (rows == 2) add_tile<T, 2>(group, r, values, fetched);
-    if (rows == 1) add_tile<T, 1>(group, r, values, fetched);
+    if (rows == 4) add_tile<T, 4>(group, r, values);
+    if (rows == 2) add_tile<T, 2>(group, r, values);
+    if (rows == 1) add_tile<T, 1>(group, r, values);
   }
 }
 

@@ -66,7 +66,46 @@ METALHEAD_INLINE void join_pairs(float* row, int64_t count) {
   }
 }
 
-METALHEAD_INLINE void prefetch(const char* p) { __builtin_prefetch(p, 0, 2); }
+// A block of rows is read in turn from kStreams places in it, as the hardware fetches ahead in each: eight
+// places together move up to a quarter more than one. Row i of stream s is row s * steps + i of the block,
+// for i < steps; rows that are left over follow.
+constexpr int kStreams = 8;
+/// Blocks of fewer bytes are read from front to back.
+constexpr int64_t kLeastStreamedBytes = 32768;
+/// Bytes of a stream that are asked for ahead of their use, so that loads find them in the nearest cache.
+constexpr int64_t kBytesAhead = 512;
+
+/// Rows of each of `streams` streams of a block of `rows` rows of `bytes`.
+METALHEAD_INLINE int stream_steps(int rows, int64_t bytes, int streams) {
+  return rows * bytes < kLeastStreamedBytes ? 0 : rows / streams;
+}
+
+/// Rows of `bytes` that make kBytesAhead, at least one.
+METALHEAD_INLINE int64_t rows_ahead(int64_t bytes) { return larger(1, kBytesAhead / bytes); }
+
+METALHEAD_INLINE void prefetch(const char* p) { __builtin_prefetch(p, 0, 3); }
+
+/// Asks for rows [first, first + count) of packed rows that will be wanted soon, if rows of `bytes` follow
+/// each other closely: rows of other tokens in between are not wanted. Few at a time, as many requests at
+/// once keep those that are wanted now waiting.
+METALHEAD_INLINE void fetch_rows(const StoredRows& rows, int first, int count, int64_t bytes) {
+  if (rows.stride != bytes) return;
+  const int64_t end = smaller(first + count, rows.count) * bytes;
+  for (int64_t at = first * bytes; at < end; at += 64) prefetch(rows.data + at);
+}
+
+/// Asks for the first rows of each stream of a block whose rows take `bytes`.
+METALHEAD_INLINE void fetch_heads(const StoredRows& rows, int64_t bytes) {
+  const int64_t steps = stream_steps(rows.count, bytes, kStreams),
+                fetched = smaller(rows_ahead(bytes), steps);
+  const char* row = rows.data;
+  for (int64_t i = 0; i < fetched; ++i, row += rows.stride) {
+    for (const char *at = row, *end = row + bytes; at < end; at += 64) {
+      const char* line = at;
+      for (int s = 0; s < kStreams; ++s, line += steps * rows.stride) prefetch(line);
+    }
+  }
+}
 
 /// dots[i] = factor * the sum of the lanes of sums[i].
 METALHEAD_INLINE void store_lane_sums(const F32 (&sums)[kStreamSums], float factor, float* dots) {
@@ -87,10 +126,10 @@ METALHEAD_INLINE void interleave_rows(const float* from, int64_t stride, int row
   }
 }
 
-/// sums[r * kKeys + j] = query row r . key j, lane by lane, for the first keys of `keys`. Fetches the first
-/// of `ahead` meanwhile.
+/// sums[r * kKeys + j] = query row r . key j, lane by lane, for the first keys of `keys`. Fetches what lies
+/// `ahead` bytes after each meanwhile.
 template <class T, int kRows, int kKeys>
-METALHEAD_INLINE void dot_tile(const float* query, int64_t head_dim, RowAddress keys, RowAddress ahead,
+METALHEAD_INLINE void dot_tile(const float* query, int64_t head_dim, RowAddress keys, int64_t ahead,
                                F32 (&sums)[kStreamSums]) {
   METALHEAD_UNROLL
   for (int i = 0; i < kStreamSums; ++i) sums[i] = zero();
@@ -115,13 +154,12 @@ METALHEAD_INLINE void dot_tile(const float* query, int64_t head_dim, RowAddress 
       // A vector of a narrow type takes half a cache line.
       if (half == 0 || sizeof(T) == 4) {
         METALHEAD_UNROLL
-        for (int j = 0; j < kKeys; ++j) prefetch(ahead.at(j) + half * kBytes);
+        for (int j = 0; j < kKeys; ++j) prefetch(keys.at(j) + ahead + half * kBytes);
       }
       add(half, k);
     }
     query += 2 * kRows * kLanes;
     keys.data += 2 * kBytes;
-    ahead.data += 2 * kBytes;
   }
   for (; left > 0; left -= kLanes) {
     const int count = static_cast<int>(smaller(kLanes, left));
@@ -134,64 +172,94 @@ METALHEAD_INLINE void dot_tile(const float* query, int64_t head_dim, RowAddress 
 }
 
 /// scores[r * score_stride + j] = scale * (query row r . key j) for kRows rows, which interleave_rows has
-/// laid out. Fetches `ahead` while it goes.
+/// laid out. Keys that are not in streams fetch `ahead` while they are read.
 template <class T, int kRows>
 inline __attribute__((noinline)) void dot_rows(const float* query, int64_t head_dim, const StoredRows& keys,
                                                float scale, float* scores, int64_t score_stride,
                                                const StoredRows& ahead) {
-  constexpr int kKeys = kStreamSums / kRows;
+  constexpr int kKeys = kStreamSums / kRows, kKeyStreams = kKeys < kStreams ? kStreams : kKeys;
+  const int64_t bytes = head_dim * static_cast<int64_t>(sizeof(T));
+  const int64_t in_stream = keys.stride * rows_ahead(bytes);
   F32 sums[kStreamSums];
   alignas(64) float dots[kStreamSums];
-  int first = 0;
+  const int steps = stream_steps(keys.count, bytes, kKeyStreams);
+  for (int step = 0; step < steps; ++step) {
+    for (int stream = 0; stream < kKeyStreams; stream += kKeys) {
+      const int at = stream * steps + step;
+      dot_tile<T, kRows, kKeys>(query, head_dim, {keys.from(at).data, keys.stride * steps}, in_stream, sums);
+      store_lane_sums(sums, scale, dots);
+      METALHEAD_UNROLL
+      for (int i = 0; i < kRows * kKeys; ++i)
+        scores[i / kKeys * score_stride + at + i % kKeys * steps] = dots[i];
+    }
+  }
+  int first = steps * kKeyStreams;
   for (; first + kKeys <= keys.count; first += kKeys) {
-    const int64_t fetched = smaller(first, larger(0, ahead.count - kKeys));
-    dot_tile<T, kRows, kKeys>(query, head_dim, keys.from(first), ahead.from(fetched), sums);
+    const int64_t to_ahead =
+        first + kKeys <= ahead.count ? ahead.from(first).data - keys.from(first).data : 0;
+    dot_tile<T, kRows, kKeys>(query, head_dim, keys.from(first), to_ahead, sums);
     store_lane_sums(sums, scale, dots);
     METALHEAD_UNROLL
     for (int r = 0; r < kRows; ++r)
       __builtin_memcpy(scores + r * score_stride + first, dots + r * kKeys, kKeys * sizeof(float));
   }
   for (; first < keys.count; ++first) {
-    dot_tile<T, kRows, 1>(query, head_dim, keys.from(first), keys.from(first), sums);
+    dot_tile<T, kRows, 1>(query, head_dim, keys.from(first), 0, sums);
     store_lane_sums(sums, scale, dots);
     METALHEAD_UNROLL
     for (int r = 0; r < kRows; ++r) scores[r * score_stride + first] = dots[r];
   }
 }
 
-/// kVectors vectors of columns: sums[r][c] += sum over j of weights[r * weight_stride + j] * value j [c]. The
-/// values are summed up by themselves first: few roundings follow each other in a long row.
+/// Bytes of values that stay in the nearest cache while their columns are added one part after the other, and
+/// how many of them are summed up by themselves at most: few roundings follow each other in a long row.
+constexpr int64_t kSummedBytes = 16384;
+constexpr int kMostSummedValues = 128;
+
+/// Values of `streams` streams, and where their weights lie.
+struct ValueStreams {
+  const char* data;
+  int64_t stride, stream_stride;  ///< bytes between rows of a stream, and between streams
+  int streams, steps;
+  const float* weights;
+  int64_t weight_stride;  ///< floats between query rows
+  int weight_step;        ///< floats between streams
+};
+
+/// kVectors vectors of columns: sums[r][c] += sum over the values of weight[r] * value[c]. Fetches the same
+/// columns `ahead` bytes after each value meanwhile.
 template <class T, int kRows, int kVectors>
-METALHEAD_INLINE void add_columns(const float* weights, int64_t weight_stride, const StoredRows& values,
-                                  int64_t column, int count, float* sums, int64_t sums_stride,
-                                  const StoredRows& ahead) {
+METALHEAD_INLINE void add_columns(const ValueStreams& values, int64_t column, int count, float* sums,
+                                  int64_t sums_stride, int64_t ahead) {
   F32 acc[kRows][kVectors];
   METALHEAD_UNROLL
   for (int r = 0; r < kRows; ++r) {
     METALHEAD_UNROLL
     for (int v = 0; v < kVectors; ++v) acc[r][v] = zero();
   }
-  const int64_t offset = column * static_cast<int64_t>(sizeof(T));
-  const char* at = values.data + offset;
-  const char* ahead_at = ahead.data + offset;
-  for (int j = 0; j < values.count; ++j, at += values.stride, ahead_at += ahead.stride) {
-    const T* row = reinterpret_cast<const T*>(at);
-    METALHEAD_UNROLL
-    for (int i = 0; i < kVectors * kLanes * static_cast<int>(sizeof(T)); i += 64) prefetch(ahead_at + i);
-    F32 value[kVectors];
-    METALHEAD_UNROLL
-    for (int v = 0; v < kVectors; ++v) {
-      if constexpr (kVectors == 1) {
-        value[v] = count == kLanes ? load(row) : load_partial(row, count);
-      } else {
-        value[v] = load_half(row + v / 2 * 2 * kLanes, v % 2);
-      }
-    }
-    METALHEAD_UNROLL
-    for (int r = 0; r < kRows; ++r) {
-      const F32 weight = splat(weights[r * weight_stride + j]);
+  const char* first = values.data + column * static_cast<int64_t>(sizeof(T));
+  for (int step = 0; step < values.steps; ++step, first += values.stride) {
+    const char* at = first;
+    const float* weights = values.weights + step;
+    for (int s = 0; s < values.streams; ++s, at += values.stream_stride, weights += values.weight_step) {
+      const T* row = reinterpret_cast<const T*>(at);
       METALHEAD_UNROLL
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = fma(weight, value[v], acc[r][v]);
+      for (int i = 0; i < kVectors * kLanes * static_cast<int>(sizeof(T)); i += 64) prefetch(at + ahead + i);
+      F32 value[kVectors];
+      METALHEAD_UNROLL
+      for (int v = 0; v < kVectors; ++v) {
+        if constexpr (kVectors == 1) {
+          value[v] = count == kLanes ? load(row) : load_partial(row, count);
+        } else {
+          value[v] = load_half(row + v / 2 * 2 * kLanes, v % 2);
+        }
+      }
+      METALHEAD_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        const F32 weight = splat(weights[r * values.weight_stride]);
+        METALHEAD_UNROLL
+        for (int v = 0; v < kVectors; ++v) acc[r][v] = fma(weight, value[v], acc[r][v]);
+      }
     }
   }
   METALHEAD_UNROLL
@@ -204,27 +272,50 @@ METALHEAD_INLINE void add_columns(const float* weights, int64_t weight_stride, c
   }
 }
 
+/// All columns of values.
+template <class T, int kRows>
+METALHEAD_INLINE void add_streams(const ValueStreams& values, int64_t value_dim, float* sums,
+                                  int64_t sums_stride, int64_t ahead) {
+  constexpr int kVectors = kRows == 1 ? 8 : kStreamSums / kRows;
+  int64_t column = 0;
+  for (; column + kVectors * kLanes <= value_dim; column += kVectors * kLanes) {
+    add_columns<T, kRows, kVectors>(values, column, kLanes, sums, sums_stride, ahead);
+  }
+  if constexpr (kVectors > 4) {
+    for (; column + 4 * kLanes <= value_dim; column += 4 * kLanes) {
+      add_columns<T, kRows, 4>(values, column, kLanes, sums, sums_stride, ahead);
+    }
+  }
+  for (; kVectors > 2 && column + 2 * kLanes <= value_dim; column += 2 * kLanes) {
+    add_columns<T, kRows, 2>(values, column, kLanes, sums, sums_stride, ahead);
+  }
+  for (; column < value_dim; column += kLanes) {
+    const int count = static_cast<int>(smaller(kLanes, value_dim - column));
+    add_columns<T, kRows, 1>(values, column, count, sums, sums_stride, ahead);
+  }
+}
+
 /// Adds the weighted values to kRows rows of sums, which are padded to kLanes.
 template <class T, int kRows>
 inline __attribute__((noinline)) void add_rows(const float* weights, int64_t weight_stride,
                                                const StoredRows& values, int64_t value_dim, float* sums,
-                                               int64_t sums_stride, const StoredRows& ahead) {
-  constexpr int kVectors = kRows == 1 ? 8 : kStreamSums / kRows;
-  int64_t column = 0;
-  for (; column + kVectors * kLanes <= value_dim; column += kVectors * kLanes) {
-    add_columns<T, kRows, kVectors>(weights, weight_stride, values, column, kLanes, sums, sums_stride, ahead);
+                                               int64_t sums_stride) {
+  const int64_t bytes = value_dim * static_cast<int64_t>(sizeof(T)),
+                ahead = values.stride * rows_ahead(bytes);
+  const int steps = stream_steps(values.count, bytes, kStreams);
+  const int64_t together = larger(1, smaller(kMostSummedValues, kSummedBytes / bytes) / kStreams);
+  for (int64_t step = 0; step < steps; step += together) {
+    const int taken = static_cast<int>(smaller(together, steps - step));
+    const ValueStreams part{
+        values.from(step).data, values.stride, values.stride * steps, kStreams, taken, weights + step,
+        weight_stride,          steps};
+    add_streams<T, kRows>(part, value_dim, sums, sums_stride, ahead);
   }
-  if constexpr (kVectors > 4) {
-    for (; column + 4 * kLanes <= value_dim; column += 4 * kLanes) {
-      add_columns<T, kRows, 4>(weights, weight_stride, values, column, kLanes, sums, sums_stride, ahead);
-    }
-  }
-  for (; kVectors > 2 && column + 2 * kLanes <= value_dim; column += 2 * kLanes) {
-    add_columns<T, kRows, 2>(weights, weight_stride, values, column, kLanes, sums, sums_stride, ahead);
-  }
-  for (; column < value_dim; column += kLanes) {
-    const int count = static_cast<int>(smaller(kLanes, value_dim - column));
-    add_columns<T, kRows, 1>(weights, weight_stride, values, column, count, sums, sums_stride, ahead);
+  for (int first = kStreams * steps; first < values.count; first += kMostSummedValues) {
+    const int taken = static_cast<int>(smaller(kMostSummedValues, values.count - first));
+    const ValueStreams part{values.from(first).data, 0, values.stride, taken, 1, weights + first,
+                            weight_stride,           1};
+    add_streams<T, kRows>(part, value_dim, sums, sums_stride, ahead);
   }
 }
 

@@ -20,16 +20,6 @@ struct PackedQuery {
 /// Vectors of keys whose codes are held in registers together.
 constexpr int kPackedVectors = 4;
 
-/// Fetches the codes of rows [first, first + count) of rows that will be wanted soon, if rows of `bytes`
-/// follow each other closely: rows of other tokens in between are not wanted. Few at a time, as many
-/// requests at once keep the codes that are wanted now waiting.
-METALHEAD_INLINE void fetch_codes(const StoredRows& ahead, int first, int count, int64_t bytes) {
-  if (ahead.stride != bytes) return;
-  const int64_t end = smaller(first + count, ahead.count) * bytes;
-  // To the nearest cache: a block of codes fits there.
-  for (int64_t at = first * bytes; at < end; at += 64) __builtin_prefetch(ahead.data + at, 0, 3);
-}
-
 /// The key of a tile that stands in half `half` of vector `vector`.
 constexpr int key_of(int vector, int half) {
   return kRowsOfVector == 1 ? vector : vector / 4 * 8 + half * 4 + vector % 4;
@@ -103,7 +93,7 @@ inline __attribute__((noinline, aligned(64))) void dot_packed_rows(const PackedQ
     F32 sums[kStreamSums];
     METALHEAD_UNROLL
     for (int v = 0; v < kTileVectors; v += kVectors) {
-      fetch_codes(ahead, first + v * kRowsOfVector, kVectors * kRowsOfVector, ahead_bytes);
+      fetch_rows(ahead, first + v * kRowsOfVector, kVectors * kRowsOfVector, ahead_bytes);
       CodeRows vectors[kVectors];
       METALHEAD_UNROLL
       for (int i = 0; i < kVectors; ++i)

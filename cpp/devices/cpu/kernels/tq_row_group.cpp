@@ -20,10 +20,8 @@ void apply_norms(const RowGroup& group, const PackedSide& side, float factor, co
   }
 }
 
-/// Bytes of a stored row of keys or values.
-int64_t row_bytes(const PackedSide& side, DType dtype, int64_t dim) {
-  return side.bits != 0 ? dim * side.bits / 8 : dim * element_bytes(dtype);
-}
+/// Bytes of a packed row, 0 of a dense one, which is fetched as it is read.
+int64_t packed_bytes(const PackedSide& side, int64_t dim) { return dim * side.bits / 8; }
 
 template <int kBits, int kParts>
 void score_keys(const RowGroup& group, const StoredRows& keys, const StoredRows& ahead, int dim) {
@@ -36,8 +34,7 @@ void score_keys(const RowGroup& group, const StoredRows& keys, const StoredRows&
     return;
   }
   const PackedQuery query{group.query, dim, group.score_factor};
-  const int64_t ahead_bytes =
-      row_bytes(group.view->packed_value, group.view->value_dtype, group.view->params->value_dim);
+  const int64_t ahead_bytes = packed_bytes(group.view->packed_value, group.view->params->value_dim);
   const int rows = tile_rows(group.rows);
   if (rows == 4)
     dot_packed_rows<kBits, kParts, 4>(query, keys, group.scores, group.block_keys, ahead, ahead_bytes);
@@ -58,8 +55,7 @@ void add_values(const RowGroup& group, const StoredRows& values, const StoredRow
     return;
   }
   const PackedSums sums{group.sums, group.sums_stride, dim};
-  const int64_t ahead_bytes =
-      row_bytes(group.view->packed_key, group.view->key_dtype, group.view->params->head_dim);
+  const int64_t ahead_bytes = packed_bytes(group.view->packed_key, group.view->params->head_dim);
   const int rows = tile_rows(group.rows);
   if (rows == 4)
     add_packed_rows<kBits, kParts, 4>(group.scores, group.block_keys, values, sums, ahead, ahead_bytes);

@@ -51,7 +51,7 @@ METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_st
       take(fields, at);
       at += values.stride;
     }
-    if (j % kFetchedRows == 0) fetch_codes(ahead, j, kFetchedRows, ahead_bytes);
+    if (j % kFetchedRows == 0) fetch_rows(ahead, j, kFetchedRows, ahead_bytes);
     F32 weight[kRows];
     METALHEAD_UNROLL
     for (int r = 0; r < kRows; ++r) weight[r] = splat(weights[r * weight_stride + j]);
