@@ -35,7 +35,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kChains = 12;         // more than latency times units, fewer than registers
 constexpr size_t kBlock = 512;      // bytes that one step of a stream reads
-constexpr size_t kPrefetch = 2048;  // bytes ahead
+constexpr size_t kPrefetch = 2048;  // bytes ahead, where a loop asks for them
+constexpr size_t kMostStreams = 16;
 
 /// Seconds from the moment that all threads are ready until the last one has finished.
 template <typename Work>
@@ -59,6 +60,7 @@ double team_seconds(int threads, const Work& work) {
   return std::chrono::duration<double>(last - first).count();
 }
 
+/// Many streams are left to the hardware to fetch ahead.
 template <size_t streams>
 void read_streams(const char* data, size_t bytes) {
   constexpr size_t kLoads = kBlock / kVectorBytes;
@@ -67,7 +69,9 @@ void read_streams(const char* data, size_t bytes) {
   for (size_t at = 0; at < stream; at += kBlock) {
     for (size_t s = 0; s < streams; ++s) {
       const char* block = data + s * stream + at;
-      for (size_t line = 0; line < kBlock; line += 64) __builtin_prefetch(block + kPrefetch + line);
+      if (streams <= 2) {
+        for (size_t line = 0; line < kBlock; line += 64) __builtin_prefetch(block + kPrefetch + line);
+      }
 #pragma GCC unroll 32
       for (size_t i = 0; i < kLoads; ++i) sums[i] |= reinterpret_cast<const Words*>(block)[i];
     }
@@ -120,12 +124,22 @@ inline void tile_products(int64_t /*steps*/) {}
 
 extern "C" {
 
-/// Seconds to read `bytes` from `data` (64-byte aligned), shared out evenly; 1 or 2 streams for each thread.
+/// Bytes that bench_read reads of `bytes`.
+uint64_t bench_read_work(int threads, uint64_t bytes) {
+  constexpr size_t kUnit = kMostStreams * kBlock;
+  return bytes / static_cast<size_t>(threads) / kUnit * kUnit * static_cast<size_t>(threads);
+}
+
+/// Seconds to read `bytes` from `data` (64-byte aligned), shared out evenly; 1, 2, 8 or 16 streams for each
+/// thread.
 double bench_read(int threads, const char* data, uint64_t bytes, int streams) {
-  const size_t share = bytes / static_cast<size_t>(threads) / (2 * kBlock) * (2 * kBlock);
+  const size_t share = bench_read_work(threads, bytes) / static_cast<size_t>(threads);
   return team_seconds(threads, [&](int index) {
     const char* begin = data + static_cast<size_t>(index) * share;
-    streams == 1 ? read_streams<1>(begin, share) : read_streams<2>(begin, share);
+    if (streams == 1) read_streams<1>(begin, share);
+    if (streams == 2) read_streams<2>(begin, share);
+    if (streams == 8) read_streams<8>(begin, share);
+    if (streams == 16) read_streams<16>(begin, share);
   });
 }
 

@@ -17,6 +17,7 @@ LEAST_READ = 16 << 20
 BUFFER = 512 << 20
 PEAKS = {"fma": 0, "bf16-dot": 1, "int8-dot": 2}
 STEPS = 400_000
+STREAMS = (1, 2, 8, 16)
 
 
 def _library() -> Any:
@@ -29,6 +30,8 @@ def _library() -> Any:
         ctypes.c_int,
         ctypes.c_int64,
     ]
+    library.bench_read_work.argtypes = [ctypes.c_int, ctypes.c_uint64]
+    library.bench_read_work.restype = ctypes.c_uint64
     for name in ("bench_read", "bench_peak", "bench_peak_work"):
         getattr(library, name).restype = ctypes.c_double
     return library
@@ -62,10 +65,10 @@ class Implementation(Backend):
         def read(place: int, streams: int) -> float:
             return float(self._library.bench_read(self.threads, place, size, streams))
 
-        # Processors differ in whether one or two streams a thread are faster.
-        trials = {streams: min(read(places[0], streams) for _ in range(5)) for streams in (1, 2)}
+        # Processors differ in how many streams a thread are fastest.
+        trials = {streams: min(read(places[0], streams) for _ in range(5)) for streams in STREAMS}
         best = min(trials, key=lambda streams: trials[streams])
         calls = [lambda place=place: read(place, best) for place in places]
         return Item(
-            calls, returns_seconds=True, work=float(size // (1024 * self.threads) * 1024 * self.threads)
+            calls, returns_seconds=True, work=float(self._library.bench_read_work(self.threads, size))
         )
