@@ -102,7 +102,8 @@ TEST_F(AttentionKernels, StreamsOfAnyLength) {
            .head_dim = dim,
            .value_dim = 112 - dim,
            .kv_dtype = kTypes[run % 3],
-           .token_major = run % 5 == 0});
+           .token_major = run % 5 == 0,
+           .cancelling = run % 2 == 0});
     ++run;
   }
 }

@@ -146,9 +146,10 @@ METALHEAD_INLINE RowSource source_of(const RowGroup& group, const char* data, co
 }
 
 /// Asks for what arrives while scores become weights. Packed rows beside packed ones have been asked for.
-METALHEAD_INLINE void fetch_next(const StoredRows& rows, int64_t bytes, int bits, int other_bits) {
+METALHEAD_INLINE void fetch_next(const StoredRows& rows, int64_t bytes, int bits, int other_bits,
+                                 Streams streams) {
   if (bits == 0) {
-    fetch_heads(rows, bytes);
+    fetch_heads(rows, bytes, streams);
   } else if (other_bits == 0) {
     fetch_rows(rows, 0, rows.count, bytes);
   }
@@ -173,8 +174,9 @@ void attend_keys(const RowGroup& group, KeyRange range) {
     const StoredRows block_values{values.data + row * values.stride, values.stride, count, row};
     const StoredRows next_keys{block_keys.data + count * keys.stride, keys.stride, next_count};
     score(group, block_keys, block_values);
-    fetch_next(block_values, value_bytes, value_bits, key_bits);
-    fetch_next(next_keys, key_bytes, key_bits, value_bits);
+    fetch_next(block_values, value_bytes, value_bits, key_bits, value_streams(count, value_bytes));
+    fetch_next(next_keys, key_bytes, key_bits, value_bits,
+               key_streams(next_count, key_bytes, kStreamSums / tile_rows(group.rows)));
     weigh_block(group, key, count);
     add(group, block_values, next_count > 0 ? next_keys : block_values);
     key += count;

@@ -66,18 +66,31 @@ METALHEAD_INLINE void join_pairs(float* row, int64_t count) {
   }
 }
 
-// A block of rows is read in turn from kStreams places in it, as the hardware fetches ahead in each: eight
+// A block of rows is read in turn from several places in it, as the hardware fetches ahead in each: eight
 // places together move up to a quarter more than one. Row i of stream s is row s * steps + i of the block,
 // for i < steps; rows that are left over follow.
-constexpr int kStreams = 8;
 /// Blocks of fewer bytes are read from front to back.
 constexpr int64_t kLeastStreamedBytes = 32768;
 /// Bytes of a stream that are asked for ahead of their use, so that loads find them in the nearest cache.
 constexpr int64_t kBytesAhead = 512;
 
-/// Rows of each of `streams` streams of a block of `rows` rows of `bytes`.
-METALHEAD_INLINE int stream_steps(int rows, int64_t bytes, int streams) {
-  return rows * bytes < kLeastStreamedBytes ? 0 : rows / streams;
+struct Streams {
+  int count, steps;
+};
+
+/// Streams of a block of keys: enough of them, and a multiple of the keys of a register tile.
+METALHEAD_INLINE Streams key_streams(int rows, int64_t bytes, int tile_keys) {
+  const int count = tile_keys > 8 ? tile_keys : 8;
+  return {count, rows * bytes < kLeastStreamedBytes ? 0 : rows / count};
+}
+
+/// Streams of a block of values. Their steps are one more than a multiple of 8: values that are summed up one
+/// after the other differ in their places by what neighbours do, modulo 2, 4 and 8, so that values cancel as
+/// they would in order.
+METALHEAD_INLINE Streams value_streams(int rows, int64_t bytes) {
+  constexpr int kCount = 7;  // of 512, 64 and 128 rows this leaves 1, 1 and 9 over
+  const int steps = rows / kCount;
+  return {kCount, rows * bytes < kLeastStreamedBytes || steps == 0 ? 0 : (steps - 1) / 8 * 8 + 1};
 }
 
 /// Rows of `bytes` that make kBytesAhead, at least one.
@@ -95,14 +108,13 @@ METALHEAD_INLINE void fetch_rows(const StoredRows& rows, int first, int count, i
 }
 
 /// Asks for the first rows of each stream of a block whose rows take `bytes`.
-METALHEAD_INLINE void fetch_heads(const StoredRows& rows, int64_t bytes) {
-  const int64_t steps = stream_steps(rows.count, bytes, kStreams),
-                fetched = smaller(rows_ahead(bytes), steps);
+METALHEAD_INLINE void fetch_heads(const StoredRows& rows, int64_t bytes, Streams streams) {
+  const int64_t fetched = smaller(rows_ahead(bytes), streams.steps);
   const char* row = rows.data;
   for (int64_t i = 0; i < fetched; ++i, row += rows.stride) {
     for (const char *at = row, *end = row + bytes; at < end; at += 64) {
       const char* line = at;
-      for (int s = 0; s < kStreams; ++s, line += steps * rows.stride) prefetch(line);
+      for (int s = 0; s < streams.count; ++s, line += streams.steps * rows.stride) prefetch(line);
     }
   }
 }
@@ -177,14 +189,14 @@ template <class T, int kRows>
 inline __attribute__((noinline)) void dot_rows(const float* query, int64_t head_dim, const StoredRows& keys,
                                                float scale, float* scores, int64_t score_stride,
                                                const StoredRows& ahead) {
-  constexpr int kKeys = kStreamSums / kRows, kKeyStreams = kKeys < kStreams ? kStreams : kKeys;
+  constexpr int kKeys = kStreamSums / kRows;
   const int64_t bytes = head_dim * static_cast<int64_t>(sizeof(T));
   const int64_t in_stream = keys.stride * rows_ahead(bytes);
   F32 sums[kStreamSums];
   alignas(64) float dots[kStreamSums];
-  const int steps = stream_steps(keys.count, bytes, kKeyStreams);
+  const auto [streams, steps] = key_streams(keys.count, bytes, kKeys);
   for (int step = 0; step < steps; ++step) {
-    for (int stream = 0; stream < kKeyStreams; stream += kKeys) {
+    for (int stream = 0; stream < streams; stream += kKeys) {
       const int at = stream * steps + step;
       dot_tile<T, kRows, kKeys>(query, head_dim, {keys.from(at).data, keys.stride * steps}, in_stream, sums);
       store_lane_sums(sums, scale, dots);
@@ -193,7 +205,7 @@ inline __attribute__((noinline)) void dot_rows(const float* query, int64_t head_
         scores[i / kKeys * score_stride + at + i % kKeys * steps] = dots[i];
     }
   }
-  int first = steps * kKeyStreams;
+  int first = steps * streams;
   for (; first + kKeys <= keys.count; first += kKeys) {
     const int64_t to_ahead =
         first + kKeys <= ahead.count ? ahead.from(first).data - keys.from(first).data : 0;
@@ -300,18 +312,19 @@ template <class T, int kRows>
 inline __attribute__((noinline)) void add_rows(const float* weights, int64_t weight_stride,
                                                const StoredRows& values, int64_t value_dim, float* sums,
                                                int64_t sums_stride) {
-  const int64_t bytes = value_dim * static_cast<int64_t>(sizeof(T)),
-                ahead = values.stride * rows_ahead(bytes);
-  const int steps = stream_steps(values.count, bytes, kStreams);
-  const int64_t together = larger(1, smaller(kMostSummedValues, kSummedBytes / bytes) / kStreams);
+  const int64_t bytes = value_dim * static_cast<int64_t>(sizeof(T));
+  const auto [streams, steps] = value_streams(values.count, bytes);
+  const int64_t together = larger(1, smaller(kMostSummedValues, kSummedBytes / bytes) / streams);
+  // Many rows go over values in many parts: each of them fetches its share of what comes next.
+  const int64_t ahead = values.stride * larger(rows_ahead(bytes), kRows > 4 ? together : 1);
   for (int64_t step = 0; step < steps; step += together) {
     const int taken = static_cast<int>(smaller(together, steps - step));
     const ValueStreams part{
-        values.from(step).data, values.stride, values.stride * steps, kStreams, taken, weights + step,
+        values.from(step).data, values.stride, values.stride * steps, streams, taken, weights + step,
         weight_stride,          steps};
     add_streams<T, kRows>(part, value_dim, sums, sums_stride, ahead);
   }
-  for (int first = kStreams * steps; first < values.count; first += kMostSummedValues) {
+  for (int first = streams * steps; first < values.count; first += kMostSummedValues) {
     const int taken = static_cast<int>(smaller(kMostSummedValues, values.count - first));
     const ValueStreams part{values.from(first).data, 0, values.stride, taken, 1, weights + first,
                             weight_stride,           1};
