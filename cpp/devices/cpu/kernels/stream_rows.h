@@ -2,27 +2,10 @@
 // registers.
 #pragma once
 
-#include "devices/cpu/kernels/attention_view.h"
 #include "devices/cpu/kernels/gemm_tile.h"
+#include "devices/cpu/kernels/row_streams.h"
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
-
-/// A row, and the distance of those that follow it.
-struct RowAddress {
-  const char* data;
-  int64_t stride;  ///< bytes
-  METALHEAD_INLINE const char* at(int64_t row) const { return data + row * stride; }
-};
-
-/// Rows of K or V that follow each other at one distance.
-struct StoredRows {
-  const char* data;
-  int64_t stride;  ///< bytes
-  int count;
-  int64_t first_row = 0;  ///< physical number of the first one in its head
-
-  METALHEAD_INLINE RowAddress from(int64_t row) const { return {data + row * stride, stride}; }
-};
 
 /// Accumulators of one register tile.
 constexpr int kStreamSums = kVectorRegisters == 32 ? 16 : 8;
@@ -62,59 +45,6 @@ METALHEAD_INLINE void join_pairs(float* row, int64_t count) {
     for (int l = 0; l < kLanes; ++l) {
       row[i + 2 * l] = copy[l];
       row[i + 2 * l + 1] = copy[kLanes + l];
-    }
-  }
-}
-
-// A block of rows is read in turn from several places in it, as the hardware fetches ahead in each: eight
-// places together move up to a quarter more than one. Row i of stream s is row s * steps + i of the block,
-// for i < steps; rows that are left over follow.
-/// Blocks of fewer bytes are read from front to back.
-constexpr int64_t kLeastStreamedBytes = 32768;
-/// Bytes of a stream that are asked for ahead of their use, so that loads find them in the nearest cache.
-constexpr int64_t kBytesAhead = 512;
-
-struct Streams {
-  int count, steps;
-};
-
-/// Streams of a block of keys: enough of them, and a multiple of the keys of a register tile.
-METALHEAD_INLINE Streams key_streams(int rows, int64_t bytes, int tile_keys) {
-  const int count = tile_keys > 8 ? tile_keys : 8;
-  return {count, rows * bytes < kLeastStreamedBytes ? 0 : rows / count};
-}
-
-/// Streams of a block of values. Their steps are one more than a multiple of 8: values that are summed up one
-/// after the other differ in their places by what neighbours do, modulo 2, 4 and 8, so that values cancel as
-/// they would in order.
-METALHEAD_INLINE Streams value_streams(int rows, int64_t bytes) {
-  constexpr int kCount = 7;  // of 512, 64 and 128 rows this leaves 1, 1 and 9 over
-  const int steps = rows / kCount;
-  return {kCount, rows * bytes < kLeastStreamedBytes || steps == 0 ? 0 : (steps - 1) / 8 * 8 + 1};
-}
-
-/// Rows of `bytes` that make kBytesAhead, at least one.
-METALHEAD_INLINE int64_t rows_ahead(int64_t bytes) { return larger(1, kBytesAhead / bytes); }
-
-METALHEAD_INLINE void prefetch(const char* p) { __builtin_prefetch(p, 0, 3); }
-
-/// Asks for rows [first, first + count) of packed rows that will be wanted soon, if rows of `bytes` follow
-/// each other closely: rows of other tokens in between are not wanted. Few at a time, as many requests at
-/// once keep those that are wanted now waiting.
-METALHEAD_INLINE void fetch_rows(const StoredRows& rows, int first, int count, int64_t bytes) {
-  if (rows.stride != bytes) return;
-  const int64_t end = smaller(first + count, rows.count) * bytes;
-  for (int64_t at = first * bytes; at < end; at += 64) prefetch(rows.data + at);
-}
-
-/// Asks for the first rows of each stream of a block whose rows take `bytes`.
-METALHEAD_INLINE void fetch_heads(const StoredRows& rows, int64_t bytes, Streams streams) {
-  const int64_t fetched = smaller(rows_ahead(bytes), streams.steps);
-  const char* row = rows.data;
-  for (int64_t i = 0; i < fetched; ++i, row += rows.stride) {
-    for (const char *at = row, *end = row + bytes; at < end; at += 64) {
-      const char* line = at;
-      for (int s = 0; s < streams.count; ++s, line += streams.steps * rows.stride) prefetch(line);
     }
   }
 }
