@@ -48,13 +48,15 @@ METALHEAD_INLINE void score_tile(const RowGroup& group, int first, const StoredR
 template <class T>
 void score_block(const RowGroup& group, const StoredRows& keys, const StoredRows& ahead) {
   for (int r = 0; r < group.rows; r += tile_rows(group.rows - r)) {
+    // The first tile fetches what comes next; for the others that has been done.
+    const StoredRows& fetched = r == 0 ? ahead : keys;
     const int rows = tile_rows(group.rows - r);
     if constexpr (kStreamSums == 16) {
-      if (rows == 8) score_tile<T, 8>(group, r, keys, ahead);
+      if (rows == 8) score_tile<T, 8>(group, r, keys, fetched);
     }
-    if (rows == 4) score_tile<T, 4>(group, r, keys, ahead);
-    if (rows == 2) score_tile<T, 2>(group, r, keys, ahead);
-    if (rows == 1) score_tile<T, 1>(group, r, keys, ahead);
+    if (rows == 4) score_tile<T, 4>(group, r, keys, fetched);
+    if (rows == 2) score_tile<T, 2>(group, r, keys, fetched);
+    if (rows == 1) score_tile<T, 1>(group, r, keys, fetched);
   }
 }
 
