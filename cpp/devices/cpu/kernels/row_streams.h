@@ -23,27 +23,27 @@ struct StoredRows {
   METALHEAD_INLINE RowAddress from(int64_t row) const { return {data + row * stride, stride}; }
 };
 
-// A block of rows is read in turn from several places in it, as the hardware fetches ahead in each: eight
-// places together move up to a quarter more than one. Row i of stream s is row s * steps + i of the block,
-// for i < steps; rows that are left over follow.
 /// Blocks of fewer bytes are read from front to back.
 constexpr int64_t kLeastStreamedBytes = 32768;
 /// Bytes of a stream that are asked for ahead of their use, so that loads find them in the nearest cache.
 constexpr int64_t kBytesAhead = 512;
 
+/// The places from which a block of rows is read in turn, as the hardware fetches ahead in each: eight of
+/// them move up to a quarter more than one. Row i of stream s is row s * steps + i, for i < steps; others
+/// follow.
 struct Streams {
   int count, steps;
 };
 
 /// Streams of a block of keys: enough of them, and a multiple of the keys of a register tile.
 METALHEAD_INLINE Streams key_streams(int rows, int64_t bytes, int tile_keys) {
-  const int count = tile_keys > 8 ? tile_keys : 8;
+  constexpr int kEnough = 8;
+  const int count = tile_keys > kEnough ? tile_keys : kEnough;
   return {count, rows * bytes < kLeastStreamedBytes ? 0 : rows / count};
 }
 
-/// Streams of a block of values. Their steps are one more than a multiple of 8: values that are summed up one
-/// after the other differ in their places by what neighbours do, modulo 2, 4 and 8, so that values cancel as
-/// they would in order.
+/// Streams of a block of values. Their steps are one more than a multiple of 8: values that follow each other
+/// in a sum have places that follow each other modulo 2, 4 and 8, so that they cancel as they would in order.
 METALHEAD_INLINE Streams value_streams(int rows, int64_t bytes) {
   constexpr int kCount = 7;  // of 512, 64 and 128 rows this leaves 1, 1 and 9 over
   const int steps = rows / kCount;
