@@ -64,6 +64,31 @@ METALHEAD_INLINE void fetch_rows(const StoredRows& rows, int first, int count, i
   for (int64_t at = first * bytes; at < end; at += 64) prefetch(rows.data + at);
 }
 
+/// Lines that are asked for one after the other while something else is computed, so that memory is busy all
+/// the time.
+struct SpreadFetch {
+  const char* at;
+  int64_t step;  ///< bytes
+
+  template <int kLines>
+  METALHEAD_INLINE void next() {
+    METALHEAD_UNROLL
+    for (int i = 0; i < kLines; ++i) prefetch(at + i * 64);
+    at += step;
+  }
+};
+
+/// Spreads packed rows of `bytes` over `requests` requests of kLines lines each. Asks for all of them at once
+/// where those are too few.
+template <int kLines>
+METALHEAD_INLINE SpreadFetch spread_fetch(const StoredRows& rows, int64_t bytes, int64_t requests) {
+  if (rows.stride != bytes) return {rows.data, 0};
+  const int64_t step = (rows.count * bytes + requests - 1) / requests;
+  if (step <= 64 * kLines) return {rows.data, step};
+  fetch_rows(rows, 0, rows.count, bytes);
+  return {rows.data, 0};
+}
+
 /// Asks for the first rows of each stream of a block whose rows take `bytes`.
 METALHEAD_INLINE void fetch_heads(const StoredRows& rows, int64_t bytes, Streams streams) {
   const int64_t fetched = smaller(rows_ahead(bytes), streams.steps);

@@ -29,7 +29,8 @@ constexpr int key_of(int vector, int half) {
 /// `keys` are the codes of each vector's keys.
 template <int kBits, int kParts, int kRows, int kVectors, int kSumStride>
 METALHEAD_INLINE void dot_packed_vectors(const typename CodeFields<kBits, kParts>::Table& table,
-                                         const PackedQuery& query, const CodeRows* keys, F32* sums) {
+                                         const PackedQuery& query, const CodeRows* keys, F32* sums,
+                                         SpreadFetch& ahead) {
   using Fields = CodeFields<kBits, kParts, CodeRows>;
   F32 acc[kRows][kVectors];
   METALHEAD_UNROLL
@@ -43,6 +44,7 @@ METALHEAD_INLINE void dot_packed_vectors(const typename CodeFields<kBits, kParts
       METALHEAD_UNROLL
       for (int v = 0; v < kVectors; ++v) fields[v].load(keys[v], query.dim, block, half);
       for_each_part<0, 1, kParts>([&]<int kPart>() __attribute__((always_inline)) {
+        ahead.template next<1>();
         F32 q[kRows];
         METALHEAD_UNROLL
         for (int r = 0; r < kRows; ++r)
@@ -84,6 +86,9 @@ inline __attribute__((noinline, aligned(64))) void dot_packed_rows(const PackedQ
   constexpr int kTileVectors = kStreamSums / kRows, kTileKeys = kTileVectors * kRowsOfVector;
   constexpr int kVectors = kTileVectors < kPackedVectors ? kTileVectors : kPackedVectors;
   const typename CodeFields<kBits, kParts>::Table table;
+  constexpr int kVectorKeys = kVectors * kRowsOfVector;
+  const int64_t requests = query.dim / kLanes * kRowsOfVector * round_up(keys.count, kTileKeys) / kVectorKeys;
+  SpreadFetch fetch = spread_fetch<1>(ahead, ahead_bytes, requests);
   for (int first = 0; first < keys.count; first += kTileKeys) {
     const char* tile = keys.data + first * keys.stride;
     const int last = keys.count - 1 - first;
@@ -93,12 +98,12 @@ inline __attribute__((noinline, aligned(64))) void dot_packed_rows(const PackedQ
     F32 sums[kStreamSums];
     METALHEAD_UNROLL
     for (int v = 0; v < kTileVectors; v += kVectors) {
-      fetch_rows(ahead, first + v * kRowsOfVector, kVectors * kRowsOfVector, ahead_bytes);
       CodeRows vectors[kVectors];
       METALHEAD_UNROLL
       for (int i = 0; i < kVectors; ++i)
         vectors[i] = code_rows(codes_of(key_of(v + i, 0)), codes_of(key_of(v + i, 1)));
-      dot_packed_vectors<kBits, kParts, kRows, kVectors, kTileVectors>(table, query, vectors, sums + v);
+      dot_packed_vectors<kBits, kParts, kRows, kVectors, kTileVectors>(table, query, vectors, sums + v,
+                                                                       fetch);
     }
     alignas(64) float dots[kStreamSums * kRowsOfVector];
     store_dots(sums, query.factor, dots);

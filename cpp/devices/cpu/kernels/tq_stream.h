@@ -17,18 +17,15 @@ struct PackedSums {
   int dim;
 };
 
-/// Rows that are fetched ahead together.
-constexpr int kFetchedRows = 4;
-
 /// Joining planes takes so long that AVX-512 gains from doing it one row ahead; others lack registers.
 template <int kBits>
 constexpr bool kJoinsAhead = kLanes == 16 && plane_widths(kBits).low > 0;
 
 /// Every kStep-th vector of columns of one block of fields, number kFirst of them first, over all values.
-template <int kBits, int kParts, int kRows, int kFirst, int kStep>
+template <int kBits, int kParts, int kRows, int kFirst, int kStep, int kFetchedLines>
 METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_stride,
                                          const StoredRows& values, const PackedSums& sums, int first,
-                                         const StoredRows& ahead, int64_t ahead_bytes) {
+                                         SpreadFetch& ahead) {
   const typename CodeFields<kBits, kParts>::Table table;
   constexpr int kVectors = kParts / kStep;
   F32 acc[kRows][kVectors];
@@ -51,7 +48,7 @@ METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_st
       take(fields, at);
       at += values.stride;
     }
-    if (j % kFetchedRows == 0) fetch_rows(ahead, j, kFetchedRows, ahead_bytes);
+    ahead.next<kFetchedLines>();
     F32 weight[kRows];
     METALHEAD_UNROLL
     for (int r = 0; r < kRows; ++r) weight[r] = splat(weights[r * weight_stride + j]);
@@ -78,12 +75,15 @@ inline __attribute__((noinline)) void add_packed_rows(const float* weights, int6
                                                       const StoredRows& ahead, int64_t ahead_bytes) {
   constexpr int kFit = kStreamSums / kRows < 8 ? kStreamSums / kRows : 8;
   constexpr int kPasses = kFit < kParts ? kParts / kFit : 1;
+  // As many as rows of the same size take.
+  constexpr int kPassBytes = kLanes * kParts * kBits / 8 / kPasses;
+  constexpr int kLines = (kPassBytes + 63) / 64;
+  const int64_t passes = sums.dim / (kParts * kLanes) * kPasses;
+  SpreadFetch fetch = spread_fetch<kLines>(ahead, ahead_bytes, passes * values.count);
   for (int first = 0; first < sums.dim; first += kParts * kLanes) {
     for_each_part<0, 1, kPasses>([&]<int kPass>() __attribute__((always_inline)) {
-      // The first pass over the values fetches what comes next.
-      const StoredRows fetched = kPass == 0 && first == 0 ? ahead : StoredRows{};
-      add_packed_columns<kBits, kParts, kRows, kPass, kPasses>(weights, weight_stride, values, sums, first,
-                                                               fetched, ahead_bytes);
+      add_packed_columns<kBits, kParts, kRows, kPass, kPasses, kLines>(weights, weight_stride, values, sums,
+                                                                       first, fetch);
     });
   }
 }
