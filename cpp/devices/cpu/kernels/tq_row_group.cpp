@@ -25,16 +25,16 @@ int64_t packed_bytes(const PackedSide& side, int64_t dim) { return dim * side.bi
 
 template <int kBits, int kParts>
 void score_keys(const RowGroup& group, const StoredRows& keys, const StoredRows& ahead, int dim) {
+  const int64_t ahead_bytes = packed_bytes(group.view->packed_value, group.view->params->value_dim);
   if (group.rows > kMaxRowsInRegisters) {
     RowGroup part = group;
-    for_each_expanded_tile<kBits, kParts>(keys, dim, group.tile, [&](const StoredRows& tile, int first) {
+    for_each_expanded_tile<kBits, kParts>(keys, dim, group.tile, ahead, ahead_bytes, [&](const StoredRows& tile, int first) {
       part.scores = group.scores + first;
       score_block<float>(part, tile, {});
     });
     return;
   }
   const PackedQuery query{group.query, dim, group.score_factor};
-  const int64_t ahead_bytes = packed_bytes(group.view->packed_value, group.view->params->value_dim);
   const int rows = tile_rows(group.rows);
   if (rows == 4)
     dot_packed_rows<kBits, kParts, 4>(query, keys, group.scores, group.block_keys, ahead, ahead_bytes);
@@ -46,16 +46,16 @@ void score_keys(const RowGroup& group, const StoredRows& keys, const StoredRows&
 
 template <int kBits, int kParts>
 void add_values(const RowGroup& group, const StoredRows& values, const StoredRows& ahead, int dim) {
+  const int64_t ahead_bytes = packed_bytes(group.view->packed_key, group.view->params->head_dim);
   if (group.rows > kMaxRowsInRegisters) {
     RowGroup part = group;
-    for_each_expanded_tile<kBits, kParts>(values, dim, group.tile, [&](const StoredRows& tile, int first) {
+    for_each_expanded_tile<kBits, kParts>(values, dim, group.tile, ahead, ahead_bytes, [&](const StoredRows& tile, int first) {
       part.scores = group.scores + first;
       add_block<float>(part, tile, {});
     });
     return;
   }
   const PackedSums sums{group.sums, group.sums_stride, dim};
-  const int64_t ahead_bytes = packed_bytes(group.view->packed_key, group.view->params->head_dim);
   const int rows = tile_rows(group.rows);
   if (rows == 4)
     add_packed_rows<kBits, kParts, 4>(group.scores, group.block_keys, values, sums, ahead, ahead_bytes);

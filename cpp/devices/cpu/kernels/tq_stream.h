@@ -93,13 +93,15 @@ constexpr int kPackedTileRows = 16;
 
 /// Expands the rows tile by tile into `tile` [kPackedTileRows][dim] and calls `use(tile_rows, first_row)`.
 template <int kBits, int kParts, class Use>
-METALHEAD_INLINE void for_each_expanded_tile(const StoredRows& rows, int dim, float* tile, const Use& use) {
+METALHEAD_INLINE void for_each_expanded_tile(const StoredRows& rows, int dim, float* tile,
+                                             const StoredRows& ahead, int64_t ahead_bytes, const Use& use) {
   const typename CodeFields<kBits, kParts>::Table table;
   const int64_t stride = int64_t{dim} * static_cast<int64_t>(sizeof(float));
   for (int first = 0; first < rows.count; first += kPackedTileRows) {
     const int count = static_cast<int>(smaller(kPackedTileRows, rows.count - first));
     for (int i = 0; i < count; ++i) {
       const char* codes = rows.data + (first + i) * rows.stride;
+      fetch_rows(ahead, first + i, 1, ahead_bytes);
       expand_fields<kBits, kParts>(table, reinterpret_cast<const uint8_t*>(codes), dim,
                                    tile + int64_t{i} * dim);
     }
