@@ -36,49 +36,39 @@ METALHEAD_INLINE int tile_rows(int rows_left) {
   return rows_left > 2 ? 4 : rows_left;
 }
 
-template <class T, int kRows>
-METALHEAD_INLINE void score_tile(const RowGroup& group, int first, const StoredRows& keys,
-                                 const StoredRows& ahead) {
-  const AttentionParams& params = *group.view->params;
-  dot_rows<T, kRows>(group.query + first * group.query_stride, params.head_dim, keys, group.score_factor,
-                     group.scores + first * group.block_keys, group.block_keys, ahead);
+/// Calls `use.template operator()<kRows>(first_row)` for the register tiles of `rows` rows.
+template <class Use>
+METALHEAD_INLINE void for_each_row_tile(int rows, const Use& use) {
+  for (int first = 0, taken; first < rows; first += taken) {
+    taken = tile_rows(rows - first);
+    if constexpr (kMaxTileRows == 8) {
+      if (taken == 8) use.template operator()<8>(first);
+    }
+    if (taken == 4) use.template operator()<4>(first);
+    if (taken == 2) use.template operator()<2>(first);
+    if (taken == 1) use.template operator()<1>(first);
+  }
 }
 
 /// Scores of dense keys.
 template <class T>
 void score_block(const RowGroup& group, const StoredRows& keys, const StoredRows& ahead) {
-  for (int r = 0; r < group.rows; r += tile_rows(group.rows - r)) {
+  for_each_row_tile(group.rows, [&]<int kRows>(int first) {
     // The first tile fetches what comes next; for the others that has been done.
-    const StoredRows& fetched = r == 0 ? ahead : keys;
-    const int rows = tile_rows(group.rows - r);
-    if constexpr (kStreamSums == 16) {
-      if (rows == 8) score_tile<T, 8>(group, r, keys, fetched);
-    }
-    if (rows == 4) score_tile<T, 4>(group, r, keys, fetched);
-    if (rows == 2) score_tile<T, 2>(group, r, keys, fetched);
-    if (rows == 1) score_tile<T, 1>(group, r, keys, fetched);
-  }
-}
-
-template <class T, int kRows>
-METALHEAD_INLINE void add_tile(const RowGroup& group, int first, const StoredRows& values) {
-  add_rows<T, kRows>(group.scores + first * group.block_keys, group.block_keys, values,
-                     group.view->params->value_dim, group.sums + first * group.sums_stride,
-                     group.sums_stride);
+    dot_rows<T, kRows>(group.query + first * group.query_stride, group.view->params->head_dim, keys,
+                       group.score_factor, group.scores + first * group.block_keys, group.block_keys,
+                       first == 0 ? ahead : keys);
+  });
 }
 
 /// Adds the weighted dense values.
 template <class T>
 void add_block(const RowGroup& group, const StoredRows& values, const StoredRows& /*ahead*/) {
-  for (int r = 0; r < group.rows; r += tile_rows(group.rows - r)) {
-    const int rows = tile_rows(group.rows - r);
-    if constexpr (kStreamSums == 16) {
-      if (rows == 8) add_tile<T, 8>(group, r, values);
-    }
-    if (rows == 4) add_tile<T, 4>(group, r, values);
-    if (rows == 2) add_tile<T, 2>(group, r, values);
-    if (rows == 1) add_tile<T, 1>(group, r, values);
-  }
+  for_each_row_tile(group.rows, [&]<int kRows>(int first) {
+    add_rows<T, kRows>(group.scores + first * group.block_keys, group.block_keys, values,
+                       group.view->params->value_dim, group.sums + first * group.sums_stride,
+                       group.sums_stride);
+  });
 }
 
 /// Scores of a block of keys, or the weighted sum of a block of values; `ahead` is fetched meanwhile.

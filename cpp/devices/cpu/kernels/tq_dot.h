@@ -20,9 +20,11 @@ struct PackedQuery {
 /// Vectors of keys whose codes are held in registers together.
 constexpr int kPackedVectors = 4;
 
-/// The key of a tile that stands in half `half` of vector `vector`.
-constexpr int key_of(int vector, int half) {
-  return kRowsOfVector == 1 ? vector : vector / 4 * 8 + half * 4 + vector % 4;
+/// The key that stands in half `half` of vector `vector` of a tile of `vectors`.
+constexpr int key_of(int vectors, int vector, int half) {
+  if (kRowsOfVector == 1) return vector;
+  const int run = vectors < 4 ? vectors : 4;
+  return vector / run * 2 * run + half * run + vector % run;
 }
 
 /// sums[r * kSumStride + v] = sums of query row r times the levels of vector v of keys, lane by lane.
@@ -63,11 +65,17 @@ METALHEAD_INLINE void dot_packed_vectors(const typename CodeFields<kBits, kParts
     sums[i / kVectors * kSumStride + i % kVectors] = acc[i / kVectors][i % kVectors];
 }
 
-/// dots[r * (keys of the tile) + j], for the sums of a tile of kStreamSums vectors.
+/// dots[r * (keys of the tile) + j], for the sums of a tile of kStreamSums vectors, kTileVectors for each
+/// row.
+template <int kTileVectors>
 METALHEAD_INLINE void store_dots(const F32 (&sums)[kStreamSums], float factor, float* dots) {
 #if defined(__AVX512F__)
   F32 halves[2];
   reduce_add_halves(sums, halves);
+  // Two vectors a row: four sums are two rows' low halves, the next four their high ones.
+  static_assert(kTileVectors == 2 || kTileVectors % 4 == 0);
+  if constexpr (kTileVectors == 2)
+    for (F32& half : halves) half.v = _mm512_castpd_ps(_mm512_permutex_pd(_mm512_castps_pd(half.v), 0xd8));
   for (int i = 0; i < 2; ++i) store(dots + i * kLanes, halves[i] * splat(factor));
 #else
   store_lane_sums(sums, factor, dots);
@@ -101,12 +109,13 @@ inline __attribute__((noinline, aligned(64))) void dot_packed_rows(const PackedQ
       CodeRows vectors[kVectors];
       METALHEAD_UNROLL
       for (int i = 0; i < kVectors; ++i)
-        vectors[i] = code_rows(codes_of(key_of(v + i, 0)), codes_of(key_of(v + i, 1)));
+        vectors[i] =
+            code_rows(codes_of(key_of(kTileVectors, v + i, 0)), codes_of(key_of(kTileVectors, v + i, 1)));
       dot_packed_vectors<kBits, kParts, kRows, kVectors, kTileVectors>(table, query, vectors, sums + v,
                                                                        fetch);
     }
     alignas(64) float dots[kStreamSums * kRowsOfVector];
-    store_dots(sums, query.factor, dots);
+    store_dots<kTileVectors>(sums, query.factor, dots);
     constexpr int kCopied = kTileKeys < 16 ? kTileKeys : 16;
     METALHEAD_UNROLL
     for (int j = 0; j < kTileKeys; j += kCopied) {

@@ -8,8 +8,15 @@
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 namespace {
 
-/// More rows than this share an expanded tile; fewer take the codes straight into registers.
-constexpr int kMaxRowsInRegisters = 4;
+/// More rows than this share an expanded tile; fewer take the codes straight into registers, tile by tile.
+/// AVX-512 looks levels up so fast that it does so for any number.
+template <int kBits>
+constexpr int kMaxRowsInRegisters = plane_widths(kBits).low == 0 ? 8 : 4;
+
+template <int kBits>
+METALHEAD_INLINE bool takes_codes_into_registers(int rows) {
+  return kLanes == 16 || rows <= kMaxRowsInRegisters<kBits>;
+}
 
 /// Multiplies the block's scores or weights by `factor` times the norms of a packed side.
 void apply_norms(const RowGroup& group, const PackedSide& side, float factor, const StoredRows& rows) {
@@ -26,43 +33,39 @@ int64_t packed_bytes(const PackedSide& side, int64_t dim) { return dim * side.bi
 template <int kBits, int kParts>
 void score_keys(const RowGroup& group, const StoredRows& keys, const StoredRows& ahead, int dim) {
   const int64_t ahead_bytes = packed_bytes(group.view->packed_value, group.view->params->value_dim);
-  if (group.rows > kMaxRowsInRegisters) {
+  if (!takes_codes_into_registers<kBits>(group.rows)) {
     RowGroup part = group;
-    for_each_expanded_tile<kBits, kParts>(keys, dim, group.tile, ahead, ahead_bytes, [&](const StoredRows& tile, int first) {
-      part.scores = group.scores + first;
-      score_block<float>(part, tile, {});
-    });
+    for_each_expanded_tile<kBits, kParts>(keys, dim, group.tile, ahead, ahead_bytes,
+                                          [&](const StoredRows& tile, int first) {
+                                            part.scores = group.scores + first;
+                                            score_block<float>(part, tile, {});
+                                          });
     return;
   }
-  const PackedQuery query{group.query, dim, group.score_factor};
-  const int rows = tile_rows(group.rows);
-  if (rows == 4)
-    dot_packed_rows<kBits, kParts, 4>(query, keys, group.scores, group.block_keys, ahead, ahead_bytes);
-  if (rows == 2)
-    dot_packed_rows<kBits, kParts, 2>(query, keys, group.scores, group.block_keys, ahead, ahead_bytes);
-  if (rows == 1)
-    dot_packed_rows<kBits, kParts, 1>(query, keys, group.scores, group.block_keys, ahead, ahead_bytes);
+  for_each_row_tile(group.rows, [&]<int kRows>(int first) {
+    const PackedQuery query{group.query + first * group.query_stride, dim, group.score_factor};
+    dot_packed_rows<kBits, kParts, kRows>(query, keys, group.scores + first * group.block_keys,
+                                          group.block_keys, first == 0 ? ahead : keys, ahead_bytes);
+  });
 }
 
 template <int kBits, int kParts>
 void add_values(const RowGroup& group, const StoredRows& values, const StoredRows& ahead, int dim) {
   const int64_t ahead_bytes = packed_bytes(group.view->packed_key, group.view->params->head_dim);
-  if (group.rows > kMaxRowsInRegisters) {
+  if (!takes_codes_into_registers<kBits>(group.rows)) {
     RowGroup part = group;
-    for_each_expanded_tile<kBits, kParts>(values, dim, group.tile, ahead, ahead_bytes, [&](const StoredRows& tile, int first) {
-      part.scores = group.scores + first;
-      add_block<float>(part, tile, {});
-    });
+    for_each_expanded_tile<kBits, kParts>(values, dim, group.tile, ahead, ahead_bytes,
+                                          [&](const StoredRows& tile, int first) {
+                                            part.scores = group.scores + first;
+                                            add_block<float>(part, tile, {});
+                                          });
     return;
   }
-  const PackedSums sums{group.sums, group.sums_stride, dim};
-  const int rows = tile_rows(group.rows);
-  if (rows == 4)
-    add_packed_rows<kBits, kParts, 4>(group.scores, group.block_keys, values, sums, ahead, ahead_bytes);
-  if (rows == 2)
-    add_packed_rows<kBits, kParts, 2>(group.scores, group.block_keys, values, sums, ahead, ahead_bytes);
-  if (rows == 1)
-    add_packed_rows<kBits, kParts, 1>(group.scores, group.block_keys, values, sums, ahead, ahead_bytes);
+  for_each_row_tile(group.rows, [&]<int kRows>(int first) {
+    const PackedSums sums{group.sums + first * group.sums_stride, group.sums_stride, dim};
+    add_packed_rows<kBits, kParts, kRows>(group.scores + first * group.block_keys, group.block_keys, values,
+                                          sums, first == 0 ? ahead : values, ahead_bytes);
+  });
 }
 
 template <int kBits>
