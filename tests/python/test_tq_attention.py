@@ -51,6 +51,16 @@ def test_bits_and_dims(device, budget, bits, dim):
         check_packed(q, pack(k, bits, 1), pack(v, bits, 2), device=device, context=f"{bits} bits")
 
 
+@pytest.mark.parametrize("bits", BITS)
+def test_rows_of_a_kv_head(device, budget, bits):
+    """Any number of query rows is cut into register tiles; keys end anywhere within a tile of theirs."""
+    for heads in budget.thin([1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 24, 33]):
+        for keys in budget.thin([1, 6, 15, 16, 29, 128, 133]):
+            q, k, v = make_qkv(Dims(1, heads, 1, 1, keys, 64, 64), seed=heads + keys)
+            packed = pack(k, bits, 1), pack(v, bits, 2)
+            check_packed(q, *packed, device=device, splits=1, context=f"{bits} bits")
+
+
 @pytest.mark.parametrize("query_length", [1, 20])
 def test_sides_choose_their_own_bits(device, budget, query_length):
     q, k, v = make_qkv(BASE._replace(query_length=query_length))

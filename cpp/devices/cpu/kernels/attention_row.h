@@ -125,9 +125,10 @@ METALHEAD_INLINE bool has_plain_scores(const AttentionView& view) {
   return !view.has_softcap && view.alibi_slopes == nullptr && view.mask == nullptr;
 }
 
-/// Replaces kCount vectors by exp(score - base); returns `sum` plus them.
-template <int kCount>
-METALHEAD_INLINE F32 exp_less(float* scores, F32 base, F32 sum) {
+/// Replaces kCount vectors by exp(score - base), times `factors` if there are such; returns `sum` plus the
+/// exponentials.
+template <int kCount, bool kHasFactors>
+METALHEAD_INLINE F32 exp_less(float* scores, F32 base, F32 sum, const float* factors) {
   F32 weights[kCount];
   METALHEAD_UNROLL
   for (int i = 0; i < kCount; ++i) weights[i] = load(scores + i * kLanes) - base;
@@ -135,54 +136,83 @@ METALHEAD_INLINE F32 exp_less(float* scores, F32 base, F32 sum) {
   METALHEAD_UNROLL
   for (int i = 0; i < kCount; ++i) {
     sum = sum + weights[i];
+    if constexpr (kHasFactors) weights[i] = weights[i] * load(factors + i * kLanes);
     store(scores + i * kLanes, weights[i]);
   }
   return sum;
 }
 
-/// The largest of scores [begin, end), rounded up to kLanes, of rows [first, last) of up to kLanes; -inf in
-/// the other lanes.
+/// Lane i of the result is the largest lane of v[i], or their sum, for i < kRows: 4 or kLanes. v is
+/// overwritten.
+template <int kRows>
+METALHEAD_INLINE F32 reduce_max_rows(F32 (&v)[kRows]) {
+  if constexpr (kRows == kLanes) return reduce_max_each(v);
+  if constexpr (kRows < kLanes) return reduce_four(v, [](F32 a, F32 b) { return max(a, b); });
+}
+template <int kRows>
+METALHEAD_INLINE F32 reduce_add_rows(const F32 (&v)[kRows]) {
+  if constexpr (kRows == kLanes) return reduce_add_each(v);
+  if constexpr (kRows < kLanes) return reduce_four(v, [](F32 a, F32 b) { return a + b; });
+}
+
+/// The largest of scores [begin, end), rounded up to kLanes, of rows [first, last) of up to kRows; -inf in
+/// the other ones' lanes.
+template <int kRows>
 METALHEAD_INLINE F32 largest_scores(const float* scores, int64_t stride, int first, int last, int begin,
                                     int end) {
-  F32 tops[kLanes];
+  F32 tops[kRows];
   METALHEAD_UNROLL
-  for (int r = 0; r < kLanes; ++r) tops[r] = splat(kMinusInfinity);
-  for (int r = first; r < last; ++r) {
+  for (int r = 0; r < kRows; ++r) tops[r] = splat(kMinusInfinity);
+  METALHEAD_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    if (r < first || r >= last) continue;
     F32 top = load(scores + r * stride + begin);
     for (int i = begin + kLanes; i < end; i += kLanes) top = max(top, load(scores + r * stride + i));
     tops[r] = top;
   }
-  return reduce_max_each(tops);
+  return reduce_max_rows(tops);
 }
 
-/// One step of the online softmax for up to kLanes rows: replaces scores [begin, end), rounded up to kLanes,
-/// by exp(score - maximum) under each row's new maximum. `maxima`, `sums` and `shrink` hold kLanes rows;
-/// `shrink` becomes the factor by which what a row has summed up before must shrink.
-METALHEAD_INLINE void softmax_step(float* scores, int64_t stride, int rows, int begin, int end, float* maxima,
-                                   float* sums, float* shrink) {
+template <int kRows, bool kHasFactors>
+METALHEAD_INLINE void softmax_rows(float* scores, int64_t stride, int rows, int begin, int end, float* maxima,
+                                   float* sums, float* shrink, const float* factors) {
   const F32 before = load(maxima);
-  const F32 now = max(before, largest_scores(scores, stride, 0, rows, begin, end));
+  const F32 now = max(before, largest_scores<kRows>(scores, stride, 0, rows, begin, end));
   // A row without any key so far keeps the maximum -inf; its weights must become 0, not NaN.
   const F32 base = select_less(splat(kMinusInfinity), now, now, zero());
   const F32 factor = exp(before - base);
   alignas(64) float bases[kLanes];
   store(bases, base);
-  F32 added[kLanes];
+  F32 added[kRows];
   METALHEAD_UNROLL
-  for (int r = 0; r < kLanes; ++r) added[r] = zero();
+  for (int r = 0; r < kRows; ++r) added[r] = zero();
   for (int r = 0; r < rows; ++r) {
     float* row = scores + r * stride;
     F32 sum = zero();
     int i = begin;
     for (; i + (kExpVectors - 1) * kLanes < end; i += kExpVectors * kLanes) {
-      sum = exp_less<kExpVectors>(row + i, splat(bases[r]), sum);
+      sum = exp_less<kExpVectors, kHasFactors>(row + i, splat(bases[r]), sum, factors + i);
     }
-    for (; i < end; i += kLanes) sum = exp_less<1>(row + i, splat(bases[r]), sum);
+    for (; i < end; i += kLanes) sum = exp_less<1, kHasFactors>(row + i, splat(bases[r]), sum, factors + i);
     added[r] = sum;
   }
-  store(sums, fma(load(sums), factor, reduce_add_each(added)));
+  store(sums, fma(load(sums), factor, reduce_add_rows(added)));
   store(maxima, now);
   store(shrink, factor);
+}
+
+/// One step of the online softmax for up to kLanes rows: replaces scores [begin, end), rounded up to kLanes,
+/// by exp(score - maximum) under each row's new maximum, and if kHasFactors by as much times the key's
+/// factor. `maxima`, `sums` and `shrink` hold kLanes rows; `shrink` becomes the factor by which what a row
+/// has summed up before must shrink.
+template <bool kHasFactors = false>
+METALHEAD_INLINE void softmax_step(float* scores, int64_t stride, int rows, int begin, int end, float* maxima,
+                                   float* sums, float* shrink, const float* factors = nullptr) {
+  if constexpr (kLanes > 4) {
+    if (rows <= 4)
+      return softmax_rows<4, kHasFactors>(scores, stride, rows, begin, end, maxima, sums, shrink, factors);
+  }
+  softmax_rows<kLanes, kHasFactors>(scores, stride, rows, begin, end, maxima, sums, shrink, factors);
 }
 
 /// What a finished row is multiplied by, and its log-sum-exp.

@@ -43,7 +43,8 @@ void allocate(RowGroup& group, Scratch& scratch) {
   const int64_t row_tile = layout.add(kMaxTileRows * group.query_stride);
   const int64_t maxima = layout.add(rows), totals = layout.add(rows);
   const int64_t scores = layout.add(rows * group.block_keys);
-  const int64_t tile = layout.add(packed_tile_floats(*group.view)), norms = layout.add(group.block_keys);
+  const int64_t tile = layout.add(packed_tile_floats(*group.view)),
+                factors = layout.add(group.block_keys + 16);
   const int64_t query_rows = layout.add(rows * static_cast<int64_t>(sizeof(QueryRow) / sizeof(float)));
   float* memory = layout.reserve(scratch);
   group.query = memory + query;
@@ -55,7 +56,7 @@ void allocate(RowGroup& group, Scratch& scratch) {
   group.totals = memory + totals;
   group.scores = memory + scores;
   group.tile = memory + tile;
-  group.norms = memory + norms;
+  group.factors = memory + factors;
   group.score_factor = score_factor_of(*group.view);
 }
 
@@ -105,7 +106,9 @@ METALHEAD_INLINE void scale_row(float* row, int64_t count, float factor) {
   for (int64_t i = 0; i < count; i += kLanes) store(row + i, load(row + i) * splat(factor));
 }
 
-/// Scores of the block's keys become weights; rows whose maximum grew shrink what they have summed up.
+/// Scores of the block's keys become weights, times the factors of the values if kHasFactors; rows whose
+/// maximum grew shrink what they have summed up.
+template <bool kHasFactors>
 void weigh_block(const RowGroup& group, int64_t first_key, int count) {
   const bool all_visible = first_key >= group.query_rows[group.rows - 1].visible.begin &&
                            first_key + count <= group.query_rows[0].visible.end && count % kLanes == 0;
@@ -118,8 +121,8 @@ void weigh_block(const RowGroup& group, int64_t first_key, int count) {
   alignas(64) float shrink[kLanes];
   for (int first = 0; first < group.rows; first += kLanes) {
     const int rows = static_cast<int>(smaller(kLanes, group.rows - first));
-    softmax_step(group.scores + first * group.block_keys, group.block_keys, rows, 0, count,
-                 group.maxima + first, group.totals + first, shrink);
+    softmax_step<kHasFactors>(group.scores + first * group.block_keys, group.block_keys, rows, 0, count,
+                              group.maxima + first, group.totals + first, shrink, group.factors);
     for (int r = 0; r < rows; ++r) {
       if (shrink[r] != 1.0f)
         scale_row(group.sums + (first + r) * group.sums_stride, group.sums_stride, shrink[r]);
@@ -177,7 +180,12 @@ void attend_keys(const RowGroup& group, KeyRange range) {
     fetch_next(block_values, value_bytes, value_bits, key_bits, value_streams(count, value_bytes));
     fetch_next(next_keys, key_bytes, key_bits, value_bits,
                key_streams(next_count, key_bytes, kStreamSums / tile_rows(group.rows)));
-    weigh_block(group, key, count);
+    if (value_bits != 0) {
+      load_value_factors(group, block_values);
+      weigh_block<true>(group, key, count);
+    } else {
+      weigh_block<false>(group, key, count);
+    }
     add(group, block_values, next_count > 0 ? next_keys : block_values);
     key += count;
   }

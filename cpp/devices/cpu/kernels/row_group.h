@@ -23,7 +23,7 @@ struct RowGroup {
   QueryRow* query_rows;               ///< [rows]
   bool has_plain_scores;
   float* tile;         ///< of packed sides: [kPackedTileRows][dim]
-  float* norms;        ///< of packed sides: [block_keys]
+  float* factors;      ///< of packed sides: factors of the levels of each row, [block_keys + 16]
   float score_factor;  ///< what a product of a query row and a stored key is multiplied by
 };
 

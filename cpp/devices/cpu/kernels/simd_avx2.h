@@ -52,6 +52,16 @@ METALHEAD_INLINE F32 load_odd(const BFloat16* p) {
   return {_mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(-65536)))};
 }
 
+/// kCount floats over and over: 2 or 4.
+template <int kCount>
+METALHEAD_INLINE F32 load_repeated(const float* p) {
+  static_assert(kCount == 2 || kCount == 4);
+  if constexpr (kCount == 4) return {_mm256_broadcast_ps(reinterpret_cast<const __m128*>(p))};
+  double both;
+  __builtin_memcpy(&both, p, sizeof(both));
+  return {_mm256_castpd_ps(_mm256_set1_pd(both))};
+}
+
 /// The first `count` (0 to kLanes) values, the other lanes 0; touches no memory past them.
 METALHEAD_INLINE F32 load_partial(const float* p, int count) {
   return {_mm256_maskload_ps(p, first_lanes(count))};
@@ -134,6 +144,19 @@ METALHEAD_INLINE float reduce_max(F32 x) {
   __m128 top = _mm_max_ps(_mm256_castps256_ps128(x.v), _mm256_extractf128_ps(x.v, 1));
   top = _mm_max_ps(top, _mm_movehl_ps(top, top));
   return _mm_cvtss_f32(_mm_max_ss(top, _mm_movehdup_ps(top)));
+}
+
+/// Lane i of the result is what `join` makes of the lanes of v[i], for i < 4; lanes 4 and up repeat those.
+template <class Join>
+METALHEAD_INLINE F32 reduce_four(const F32 (&v)[4], const Join& join) {
+  F32 pairs[2];
+  for (int i = 0; i < 2; ++i) {
+    const F32 low{_mm256_unpacklo_ps(v[2 * i].v, v[2 * i + 1].v)};
+    pairs[i] = join(low, F32{_mm256_unpackhi_ps(v[2 * i].v, v[2 * i + 1].v)});
+  }
+  const F32 x = join(F32{_mm256_shuffle_ps(pairs[0].v, pairs[1].v, 0x44)},
+                     F32{_mm256_shuffle_ps(pairs[0].v, pairs[1].v, 0xee)});
+  return join(x, F32{_mm256_permute2f128_ps(x.v, x.v, 0x01)});
 }
 
 /// Lane i of the result is the sum of the lanes of v[i].

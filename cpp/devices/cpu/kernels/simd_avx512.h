@@ -49,6 +49,14 @@ METALHEAD_INLINE F32 load_odd(const BFloat16* p) {
   return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(-65536)))};
 }
 
+/// kCount floats over and over: 4 or 8.
+template <int kCount>
+METALHEAD_INLINE F32 load_repeated(const float* p) {
+  static_assert(kCount == 4 || kCount == 8);
+  if constexpr (kCount == 4) return {_mm512_broadcast_f32x4(_mm_loadu_ps(p))};
+  return {_mm512_broadcast_f32x8(_mm256_loadu_ps(p))};
+}
+
 /// The first `count` (0 to kLanes) values, the other lanes 0; touches no memory past them.
 METALHEAD_INLINE F32 load_partial(const float* p, int count) {
   return {_mm512_maskz_loadu_ps(first_lanes(count), p)};
@@ -135,6 +143,20 @@ METALHEAD_INLINE void add_quads(const F32 (&v)[kLanes], __m512 (&quads)[4]) {
     const __m512 low = _mm512_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0x44);
     quads[i] = _mm512_add_ps(low, _mm512_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0xee));
   }
+}
+
+/// Lane i of the result is what `join` makes of the lanes of v[i], for i < 4; lanes 4 and up repeat those.
+template <class Join>
+METALHEAD_INLINE F32 reduce_four(const F32 (&v)[4], const Join& join) {
+  F32 pairs[2];
+  for (int i = 0; i < 2; ++i) {
+    const F32 low{_mm512_unpacklo_ps(v[2 * i].v, v[2 * i + 1].v)};
+    pairs[i] = join(low, F32{_mm512_unpackhi_ps(v[2 * i].v, v[2 * i + 1].v)});
+  }
+  F32 x = join(F32{_mm512_shuffle_ps(pairs[0].v, pairs[1].v, 0x44)},
+               F32{_mm512_shuffle_ps(pairs[0].v, pairs[1].v, 0xee)});
+  x = join(x, F32{_mm512_shuffle_f32x4(x.v, x.v, 0x4e)});
+  return join(x, F32{_mm512_shuffle_f32x4(x.v, x.v, 0xb1)});
 }
 
 /// Lane i of the result is the sum of the lanes of v[i].

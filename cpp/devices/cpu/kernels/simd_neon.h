@@ -50,6 +50,14 @@ METALHEAD_INLINE F32 load_odd(const BFloat16* p) {
   return {vreinterpretq_f32_u32(vandq_u32(pairs, vdupq_n_u32(0xffff0000u)))};
 }
 
+/// kCount floats over and over: 2.
+template <int kCount>
+METALHEAD_INLINE F32 load_repeated(const float* p) {
+  static_assert(kCount == 2);
+  const float32x2_t both = vld1_f32(p);
+  return {vcombine_f32(both, both)};
+}
+
 /// The first `count` (0 to kLanes) values, the other lanes 0; touches no memory past them.
 METALHEAD_INLINE F32 load_partial(const float* p, int count) {
   float copy[4] = {};

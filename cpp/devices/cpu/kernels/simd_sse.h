@@ -59,6 +59,15 @@ METALHEAD_INLINE F32 load_odd(const BFloat16* p) {
   return {_mm_castsi128_ps(_mm_and_si128(pairs, _mm_set1_epi32(-65536)))};
 }
 
+/// kCount floats over and over: 2.
+template <int kCount>
+METALHEAD_INLINE F32 load_repeated(const float* p) {
+  static_assert(kCount == 2);
+  double both;
+  __builtin_memcpy(&both, p, sizeof(both));
+  return {_mm_castpd_ps(_mm_set1_pd(both))};
+}
+
 /// The first `count` (0 to kLanes) values, the other lanes 0; touches no memory past them.
 METALHEAD_INLINE F32 load_partial(const float* p, int count) {
   float copy[4] = {};

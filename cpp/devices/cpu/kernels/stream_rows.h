@@ -49,14 +49,15 @@ METALHEAD_INLINE void join_pairs(float* row, int64_t count) {
   }
 }
 
-/// dots[i] = factor * the sum of the lanes of sums[i].
-METALHEAD_INLINE void store_lane_sums(const F32 (&sums)[kStreamSums], float factor, float* dots) {
+/// dots[i] = the sum of the lanes of sums[i], times lane i % kLanes of factor(i / kLanes * kLanes).
+template <class Factor>
+METALHEAD_INLINE void store_lane_sums(const F32 (&sums)[kStreamSums], const Factor& factor, float* dots) {
   METALHEAD_UNROLL
   for (int i = 0; i < kStreamSums; i += kLanes) {
     F32 part[kLanes];
     METALHEAD_UNROLL
     for (int l = 0; l < kLanes; ++l) part[l] = sums[i + l];
-    store(dots + i, reduce_add_each(part) * splat(factor));
+    store(dots + i, reduce_add_each(part) * factor(i));
   }
 }
 
@@ -124,12 +125,13 @@ inline __attribute__((noinline)) void dot_rows(const float* query, int64_t head_
   const int64_t in_stream = keys.stride * rows_ahead(bytes);
   F32 sums[kStreamSums];
   alignas(64) float dots[kStreamSums];
+  const auto factor = [&](int) __attribute__((always_inline)) { return splat(scale); };
   const auto [streams, steps] = key_streams(keys.count, bytes, kKeys);
   for (int step = 0; step < steps; ++step) {
     for (int stream = 0; stream < streams; stream += kKeys) {
       const int at = stream * steps + step;
       dot_tile<T, kRows, kKeys>(query, head_dim, {keys.from(at).data, keys.stride * steps}, in_stream, sums);
-      store_lane_sums(sums, scale, dots);
+      store_lane_sums(sums, factor, dots);
       METALHEAD_UNROLL
       for (int i = 0; i < kRows * kKeys; ++i)
         scores[i / kKeys * score_stride + at + i % kKeys * steps] = dots[i];
@@ -140,14 +142,14 @@ inline __attribute__((noinline)) void dot_rows(const float* query, int64_t head_
     const int64_t to_ahead =
         first + kKeys <= ahead.count ? ahead.from(first).data - keys.from(first).data : 0;
     dot_tile<T, kRows, kKeys>(query, head_dim, keys.from(first), to_ahead, sums);
-    store_lane_sums(sums, scale, dots);
+    store_lane_sums(sums, factor, dots);
     METALHEAD_UNROLL
     for (int r = 0; r < kRows; ++r)
       __builtin_memcpy(scores + r * score_stride + first, dots + r * kKeys, kKeys * sizeof(float));
   }
   for (; first < keys.count; ++first) {
     dot_tile<T, kRows, 1>(query, head_dim, keys.from(first), 0, sums);
-    store_lane_sums(sums, scale, dots);
+    store_lane_sums(sums, factor, dots);
     METALHEAD_UNROLL
     for (int r = 0; r < kRows; ++r) scores[r * score_stride + first] = dots[r];
   }

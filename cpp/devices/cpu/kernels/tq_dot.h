@@ -9,12 +9,12 @@
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
-/// Query rows in the order of fields, as interleave_rows lays them out, and what their products are
-/// multiplied by.
+/// Query rows in the order of fields, as interleave_rows lays them out, and what their products with each
+/// key are multiplied by; readable up to the end of a register tile.
 struct PackedQuery {
   const float* rows;
   int dim;
-  float factor;
+  const float* factors;
 };
 
 /// Vectors of keys whose codes are held in registers together.
@@ -65,10 +65,15 @@ METALHEAD_INLINE void dot_packed_vectors(const typename CodeFields<kBits, kParts
     sums[i / kVectors * kSumStride + i % kVectors] = acc[i / kVectors][i % kVectors];
 }
 
-/// dots[r * (keys of the tile) + j], for the sums of a tile of kStreamSums vectors, kTileVectors for each
-/// row.
+/// dots[r * (keys of the tile) + j] = factors[j] * that sum, for the sums of a tile of kStreamSums vectors,
+/// kTileVectors for each row.
 template <int kTileVectors>
-METALHEAD_INLINE void store_dots(const F32 (&sums)[kStreamSums], float factor, float* dots) {
+METALHEAD_INLINE void store_dots(const F32 (&sums)[kStreamSums], const float* factors, float* dots) {
+  constexpr int kTileKeys = kTileVectors * kRowsOfVector;
+  const auto factor = [&](int i) __attribute__((always_inline)) {
+    if constexpr (kTileKeys < kLanes) return load_repeated<kTileKeys>(factors);
+    return load(factors + i % kTileKeys);
+  };
 #if defined(__AVX512F__)
   F32 halves[2];
   reduce_add_halves(sums, halves);
@@ -76,15 +81,15 @@ METALHEAD_INLINE void store_dots(const F32 (&sums)[kStreamSums], float factor, f
   static_assert(kTileVectors == 2 || kTileVectors % 4 == 0);
   if constexpr (kTileVectors == 2)
     for (F32& half : halves) half.v = _mm512_castpd_ps(_mm512_permutex_pd(_mm512_castps_pd(half.v), 0xd8));
-  for (int i = 0; i < 2; ++i) store(dots + i * kLanes, halves[i] * splat(factor));
+  for (int i = 0; i < 2; ++i) store(dots + i * kLanes, halves[i] * factor(i * kLanes));
 #else
   store_lane_sums(sums, factor, dots);
 #endif
 }
 
-/// scores[r * score_stride + j] = factor * (query row r . levels of key j); writes up to the next multiple of
-/// 16 keys. Fetches `ahead`, rows of `ahead_bytes`, while it goes. Aligned, as the unrolled code barely fits
-/// what processors hold of decoded instructions.
+/// scores[r * score_stride + j] = factors[j] * (query row r . levels of key j); writes up to the next
+/// multiple of 16 keys. Fetches `ahead`, rows of `ahead_bytes`, while it goes. Aligned, as the unrolled code
+/// barely fits what processors hold of decoded instructions.
 template <int kBits, int kParts, int kRows>
 inline __attribute__((noinline, aligned(64))) void dot_packed_rows(const PackedQuery& query,
                                                                    const StoredRows& keys, float* scores,
@@ -115,7 +120,7 @@ inline __attribute__((noinline, aligned(64))) void dot_packed_rows(const PackedQ
                                                                        fetch);
     }
     alignas(64) float dots[kStreamSums * kRowsOfVector];
-    store_dots<kTileVectors>(sums, query.factor, dots);
+    store_dots<kTileVectors>(sums, query.factors + first, dots);
     constexpr int kCopied = kTileKeys < 16 ? kTileKeys : 16;
     METALHEAD_UNROLL
     for (int j = 0; j < kTileKeys; j += kCopied) {

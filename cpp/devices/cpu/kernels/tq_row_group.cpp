@@ -18,12 +18,16 @@ METALHEAD_INLINE bool takes_codes_into_registers(int rows) {
   return kLanes == 16 || rows <= kMaxRowsInRegisters<kBits>;
 }
 
-/// Multiplies the block's scores or weights by `factor` times the norms of a packed side.
-void apply_norms(const RowGroup& group, const PackedSide& side, float factor, const StoredRows& rows) {
-  load_norms(side, group.sequence.batch, group.kv_head, rows.first_row, rows.count, factor, group.norms);
+/// Loads `factor` times the norms of a packed side.
+void load_factors(const RowGroup& group, const PackedSide& side, float factor, const StoredRows& rows) {
+  load_norms(side, group.sequence.batch, group.kv_head, rows.first_row, rows.count, factor, group.factors);
+}
+
+/// Multiplies scores by the factors of the keys.
+void apply_factors(const RowGroup& group, int keys) {
   for (int r = 0; r < group.rows; ++r) {
     float* scores = group.scores + r * group.block_keys;
-    for (int j = 0; j < rows.count; j += kLanes) store(scores + j, load(scores + j) * load(group.norms + j));
+    for (int j = 0; j < keys; j += kLanes) store(scores + j, load(scores + j) * load(group.factors + j));
   }
 }
 
@@ -35,15 +39,17 @@ void score_keys(const RowGroup& group, const StoredRows& keys, const StoredRows&
   const int64_t ahead_bytes = packed_bytes(group.view->packed_value, group.view->params->value_dim);
   if (!takes_codes_into_registers<kBits>(group.rows)) {
     RowGroup part = group;
+    part.score_factor = 1.0f;
     for_each_expanded_tile<kBits, kParts>(keys, dim, group.tile, ahead, ahead_bytes,
                                           [&](const StoredRows& tile, int first) {
                                             part.scores = group.scores + first;
                                             score_block<float>(part, tile, {});
                                           });
+    apply_factors(group, keys.count);
     return;
   }
   for_each_row_tile(group.rows, [&]<int kRows>(int first) {
-    const PackedQuery query{group.query + first * group.query_stride, dim, group.score_factor};
+    const PackedQuery query{group.query + first * group.query_stride, dim, group.factors};
     dot_packed_rows<kBits, kParts, kRows>(query, keys, group.scores + first * group.block_keys,
                                           group.block_keys, first == 0 ? ahead : keys, ahead_bytes);
   });
@@ -71,14 +77,13 @@ void add_values(const RowGroup& group, const StoredRows& values, const StoredRow
 template <int kBits>
 void score_packed_block(const RowGroup& group, const StoredRows& keys, const StoredRows& ahead) {
   const int dim = group.view->params->head_dim;
+  load_factors(group, group.view->packed_key, group.score_factor, keys);
   with_parts(dim, [&]<int kParts>() { score_keys<kBits, kParts>(group, keys, ahead, dim); });
-  apply_norms(group, group.view->packed_key, 1.0f, keys);
 }
 
 template <int kBits>
 void add_packed_block(const RowGroup& group, const StoredRows& values, const StoredRows& ahead) {
   const int dim = group.view->params->value_dim;
-  apply_norms(group, group.view->packed_value, rotation_factor(dim), values);
   with_parts(dim, [&]<int kParts>() { add_values<kBits, kParts>(group, values, ahead, dim); });
 }
 
@@ -92,6 +97,10 @@ int64_t packed_tile_floats(const AttentionView& view) {
 float score_factor_of(const AttentionView& view) {
   const AttentionParams& params = *view.params;
   return view.packed_key.bits == 0 ? params.scale : params.scale * rotation_factor(params.head_dim);
+}
+
+void load_value_factors(const RowGroup& group, const StoredRows& values) {
+  load_factors(group, group.view->packed_value, rotation_factor(group.view->params->value_dim), values);
 }
 
 void prepare_packed_query(const RowGroup& group, float* query) {

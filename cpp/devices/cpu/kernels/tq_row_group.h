@@ -12,6 +12,9 @@ int64_t packed_tile_floats(const AttentionView& view);
 /// What products of query rows and stored keys are multiplied by.
 float score_factor_of(const AttentionView& view);
 
+/// Loads what the levels of packed values are multiplied by.
+void load_value_factors(const RowGroup& group, const StoredRows& values);
+
 /// Brings a query row [head_dim] to the basis and the order of coordinates in which packed keys are expanded.
 void prepare_packed_query(const RowGroup& group, float* query);
 

@@ -78,7 +78,7 @@ using CodeRows = RowPair;
 METALHEAD_INLINE CodeRows code_rows(const uint8_t* first, const uint8_t* second) { return {first, second}; }
 
 /// Values that meet both rows of a vector.
-METALHEAD_INLINE F32 load_shared(const float* p) { return {_mm512_broadcast_f32x8(_mm256_loadu_ps(p))}; }
+METALHEAD_INLINE F32 load_shared(const float* p) { return load_repeated<8>(p); }
 
 #else
 

@@ -169,7 +169,7 @@ class RowWeights {
       const int from = begin > first ? begin - first : 0,
                 to = static_cast<int>(smaller(kLanes, scores.rows - first));
       const F32 top =
-          largest_scores(scores.at + first * scores.stride, scores.stride, from, to, 0, kStageKeys) *
+          largest_scores<kLanes>(scores.at + first * scores.stride, scores.stride, from, to, 0, kStageKeys) *
           splat(factor_);
       const F32 before = load(bases_ + first);
       const F32 now = select_less(before + splat(kHeadroom), top, top, before);
