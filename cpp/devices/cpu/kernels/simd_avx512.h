@@ -32,6 +32,12 @@ METALHEAD_INLINE F32 splat(float x) { return {_mm512_set1_ps(x)}; }
 METALHEAD_INLINE F32 zero() { return {_mm512_setzero_ps()}; }
 METALHEAD_INLINE float first_lane(F32 x) { return _mm512_cvtss_f32(x.v); }
 
+/// x, loaded once: compilers make a load of each of few uses, and run out of loads before multiply-adds.
+METALHEAD_INLINE F32 in_register(F32 x) {
+  asm("" : "+v"(x.v));
+  return x;
+}
+
 METALHEAD_INLINE F32 load(const float* p) { return {_mm512_loadu_ps(p)}; }
 METALHEAD_INLINE F32 load(const Float16* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};

@@ -79,7 +79,7 @@ METALHEAD_INLINE void dot_tile(const float* query, int64_t head_dim, RowAddress 
   const auto add = [&](int vector, const F32(&k)[kKeys]) __attribute__((always_inline)) {
     METALHEAD_UNROLL
     for (int r = 0; r < kRows; ++r) {
-      const F32 q = load(query + (vector * kRows + r) * kLanes);
+      const F32 q = in_register(load(query + (vector * kRows + r) * kLanes));
       METALHEAD_UNROLL
       for (int j = 0; j < kKeys; ++j) sums[r * kKeys + j] = fma(q, k[j], sums[r * kKeys + j]);
     }
@@ -200,7 +200,7 @@ METALHEAD_INLINE void add_columns(const ValueStreams& values, int64_t column, in
       }
       METALHEAD_UNROLL
       for (int r = 0; r < kRows; ++r) {
-        const F32 weight = splat(weights[r * values.weight_stride]);
+        const F32 weight = in_register(splat(weights[r * values.weight_stride]));
         METALHEAD_UNROLL
         for (int v = 0; v < kVectors; ++v) acc[r][v] = fma(weight, value[v], acc[r][v]);
       }

@@ -51,7 +51,7 @@ METALHEAD_INLINE void add_packed_columns(const float* weights, int64_t weight_st
     ahead.next<kFetchedLines>();
     F32 weight[kRows];
     METALHEAD_UNROLL
-    for (int r = 0; r < kRows; ++r) weight[r] = splat(weights[r * weight_stride + j]);
+    for (int r = 0; r < kRows; ++r) weight[r] = in_register(splat(weights[r * weight_stride + j]));
     for_each_part<kFirst, kStep, kVectors>([&]<int kPart>() __attribute__((always_inline)) {
       const F32 level = fields.template level<kPart>(table);
       METALHEAD_UNROLL
