@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "devices/cpu/kernels/gemm_tile.h"
+#include "devices/cpu/kernels/reduce_rows.h"
 #include "devices/cpu/kernels/row_storage.h"
 #include "devices/cpu/kernels/tq_rotation.h"
 #include "devices/cpu/kernels/visibility.h"
@@ -140,19 +141,6 @@ METALHEAD_INLINE F32 exp_less(float* scores, F32 base, F32 sum, const float* fac
     store(scores + i * kLanes, weights[i]);
   }
   return sum;
-}
-
-/// Lane i of the result is the largest lane of v[i], or their sum, for i < kRows: 4 or kLanes. v is
-/// overwritten.
-template <int kRows>
-METALHEAD_INLINE F32 reduce_max_rows(F32 (&v)[kRows]) {
-  if constexpr (kRows == kLanes) return reduce_max_each(v);
-  if constexpr (kRows < kLanes) return reduce_four(v, [](F32 a, F32 b) { return max(a, b); });
-}
-template <int kRows>
-METALHEAD_INLINE F32 reduce_add_rows(const F32 (&v)[kRows]) {
-  if constexpr (kRows == kLanes) return reduce_add_each(v);
-  if constexpr (kRows < kLanes) return reduce_four(v, [](F32 a, F32 b) { return a + b; });
 }
 
 /// The largest of scores [begin, end), rounded up to kLanes, of rows [first, last) of up to kRows; -inf in

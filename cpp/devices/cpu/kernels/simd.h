@@ -52,6 +52,16 @@ METALHEAD_INLINE constexpr int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
+/// x as it is, loaded once: compilers repeat a load for each of a few uses, so that loads are short first.
+METALHEAD_INLINE F32 in_register(F32 x) {
+#if defined(__aarch64__)
+  asm("" : "+w"(x.v));
+#else
+  asm("" : "+v"(x.v));
+#endif
+  return x;
+}
+
 /// One stored value as float32.
 METALHEAD_INLINE float to_float(float x) { return x; }
 METALHEAD_INLINE float to_float(Float16 x) { return first_lane(load_partial(&x, 1)); }

@@ -38,12 +38,6 @@ METALHEAD_INLINE F32 from_bfloat16_bits(__m128i bits) {
   return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16))};
 }
 
-/// x, loaded once: compilers make a load of each of few uses, and run out of loads before multiply-adds.
-METALHEAD_INLINE F32 in_register(F32 x) {
-  asm("" : "+x"(x.v));
-  return x;
-}
-
 METALHEAD_INLINE F32 load(const float* p) { return {_mm256_loadu_ps(p)}; }
 METALHEAD_INLINE F32 load(const Float16* p) { return from_float16_bits(load_halves(p)); }
 METALHEAD_INLINE F32 load(const BFloat16* p) { return from_bfloat16_bits(load_halves(p)); }
@@ -150,19 +144,6 @@ METALHEAD_INLINE float reduce_max(F32 x) {
   __m128 top = _mm_max_ps(_mm256_castps256_ps128(x.v), _mm256_extractf128_ps(x.v, 1));
   top = _mm_max_ps(top, _mm_movehl_ps(top, top));
   return _mm_cvtss_f32(_mm_max_ss(top, _mm_movehdup_ps(top)));
-}
-
-/// Lane i of the result is what `join` makes of the lanes of v[i], for i < 4; lanes 4 and up repeat those.
-template <class Join>
-METALHEAD_INLINE F32 reduce_four(const F32 (&v)[4], const Join& join) {
-  F32 pairs[2];
-  for (int i = 0; i < 2; ++i) {
-    const F32 low{_mm256_unpacklo_ps(v[2 * i].v, v[2 * i + 1].v)};
-    pairs[i] = join(low, F32{_mm256_unpackhi_ps(v[2 * i].v, v[2 * i + 1].v)});
-  }
-  const F32 x = join(F32{_mm256_shuffle_ps(pairs[0].v, pairs[1].v, 0x44)},
-                     F32{_mm256_shuffle_ps(pairs[0].v, pairs[1].v, 0xee)});
-  return join(x, F32{_mm256_permute2f128_ps(x.v, x.v, 0x01)});
 }
 
 /// Lane i of the result is the sum of the lanes of v[i].

@@ -32,12 +32,6 @@ METALHEAD_INLINE F32 splat(float x) { return {_mm512_set1_ps(x)}; }
 METALHEAD_INLINE F32 zero() { return {_mm512_setzero_ps()}; }
 METALHEAD_INLINE float first_lane(F32 x) { return _mm512_cvtss_f32(x.v); }
 
-/// x, loaded once: compilers make a load of each of few uses, and run out of loads before multiply-adds.
-METALHEAD_INLINE F32 in_register(F32 x) {
-  asm("" : "+v"(x.v));
-  return x;
-}
-
 METALHEAD_INLINE F32 load(const float* p) { return {_mm512_loadu_ps(p)}; }
 METALHEAD_INLINE F32 load(const Float16* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
@@ -149,20 +143,6 @@ METALHEAD_INLINE void add_quads(const F32 (&v)[kLanes], __m512 (&quads)[4]) {
     const __m512 low = _mm512_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0x44);
     quads[i] = _mm512_add_ps(low, _mm512_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0xee));
   }
-}
-
-/// Lane i of the result is what `join` makes of the lanes of v[i], for i < 4; lanes 4 and up repeat those.
-template <class Join>
-METALHEAD_INLINE F32 reduce_four(const F32 (&v)[4], const Join& join) {
-  F32 pairs[2];
-  for (int i = 0; i < 2; ++i) {
-    const F32 low{_mm512_unpacklo_ps(v[2 * i].v, v[2 * i + 1].v)};
-    pairs[i] = join(low, F32{_mm512_unpackhi_ps(v[2 * i].v, v[2 * i + 1].v)});
-  }
-  F32 x = join(F32{_mm512_shuffle_ps(pairs[0].v, pairs[1].v, 0x44)},
-               F32{_mm512_shuffle_ps(pairs[0].v, pairs[1].v, 0xee)});
-  x = join(x, F32{_mm512_shuffle_f32x4(x.v, x.v, 0x4e)});
-  return join(x, F32{_mm512_shuffle_f32x4(x.v, x.v, 0xb1)});
 }
 
 /// Lane i of the result is the sum of the lanes of v[i].

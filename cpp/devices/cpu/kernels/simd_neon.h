@@ -36,12 +36,6 @@ METALHEAD_INLINE F32 from_bfloat16_bits(uint16x4_t bits) {
   return {vreinterpretq_f32_u32(vshll_n_u16(bits, 16))};
 }
 
-/// x, loaded once: compilers make a load of each of few uses, and run out of loads before multiply-adds.
-METALHEAD_INLINE F32 in_register(F32 x) {
-  asm("" : "+w"(x.v));
-  return x;
-}
-
 METALHEAD_INLINE F32 load(const float* p) { return {vld1q_f32(p)}; }
 METALHEAD_INLINE F32 load(const Float16* p) { return from_float16_bits(load_halves(p)); }
 METALHEAD_INLINE F32 load(const BFloat16* p) { return from_bfloat16_bits(load_halves(p)); }

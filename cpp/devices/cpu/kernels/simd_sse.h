@@ -45,12 +45,6 @@ METALHEAD_INLINE F32 from_float16_bits(__m128i bits) {
 }
 METALHEAD_INLINE F32 from_bfloat16_bits(__m128i bits) { return {_mm_castsi128_ps(_mm_slli_epi32(bits, 16))}; }
 
-/// x, loaded once: compilers make a load of each of few uses, and run out of loads before multiply-adds.
-METALHEAD_INLINE F32 in_register(F32 x) {
-  asm("" : "+x"(x.v));
-  return x;
-}
-
 METALHEAD_INLINE F32 load(const float* p) { return {_mm_loadu_ps(p)}; }
 METALHEAD_INLINE F32 load(const Float16* p) { return from_float16_bits(load_halves(p)); }
 METALHEAD_INLINE F32 load(const BFloat16* p) { return from_bfloat16_bits(load_halves(p)); }
