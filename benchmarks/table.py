@@ -10,6 +10,8 @@ from .driver import Group
 
 A = (32, 8, 128)
 B = (16, 8, 256)
+# Eight query heads for a KV head, as in models of 70 billion parameters; without goals.
+WIDE = (64, 8, 128)
 WINDOW = (8, 4, 256)
 SECTIONS = ("calls", "decode", "window", "prefill", "codec", "scaling")
 KINDS: tuple[str, ...] = ("f32", "f16", "bf16", "tq4", "tq2", "tq3", "tq6", "tq8")
@@ -63,8 +65,8 @@ def groups(sections: tuple[str, ...] = SECTIONS, quick: bool = False) -> Iterato
         floor = (("floor", "no-operation"), ("floor", "bare-kernel"))
         yield Group("calls", CALL, 2, ours + floor + (CALL_PEERS[:3] if quick else CALL_PEERS))
     if "decode" in sections:
-        for shape in (A, B):
-            for keys in (4096,) if quick else (4096, 65536):
+        for shape in (A, B) if quick else (A, B, WIDE):
+            for keys in (4096,) if quick or shape == WIDE else (4096, 65536):
                 kinds = KINDS[:5] if quick else KINDS
                 peers = DECODE_PEERS if keys > 4096 else DECODE_PEERS + SLOW_DECODE_PEERS
                 case = Case("decode", *shape, keys)
@@ -135,7 +137,7 @@ def goal(section: str, case: Case, variant: str, threads: int) -> Goal:
             A: {"f32": 2.0, "f16": 2.5, "bf16": 2.5, "tq4": 4.0},
             B: {"f32": 1.4, "f16": 1.7, "tq4": 3.5},
         }
-        return Goal(against, goals[shape].get(variant))
+        return Goal(against, goals.get(shape, {}).get(variant))
     if section == "window":
         return Goal("16-bit" if variant == "f16" else "any", {"f16": 1.5, "tq4": 2.5}[variant])
     if section == "prefill":
