@@ -62,6 +62,28 @@ METALHEAD_INLINE F32 in_register(F32 x) {
   return x;
 }
 
+/// Lane i of the result is lane i ^ kDistance of x.
+template <int kDistance>
+METALHEAD_INLINE F32 exchange(F32 x) {
+  static_assert(kDistance == 1 || kDistance == 2 || kDistance == 4 || kDistance == 8);
+#if defined(__AVX512F__)
+  if constexpr (kDistance == 1) return {_mm512_permute_ps(x.v, 0xb1)};
+  if constexpr (kDistance == 2) return {_mm512_permute_ps(x.v, 0x4e)};
+  if constexpr (kDistance == 4) return {_mm512_shuffle_f32x4(x.v, x.v, 0xb1)};
+  if constexpr (kDistance == 8) return {_mm512_shuffle_f32x4(x.v, x.v, 0x4e)};
+#elif defined(__AVX2__)
+  if constexpr (kDistance == 1) return {_mm256_permute_ps(x.v, 0xb1)};
+  if constexpr (kDistance == 2) return {_mm256_permute_ps(x.v, 0x4e)};
+  if constexpr (kDistance == 4) return {_mm256_permute2f128_ps(x.v, x.v, 0x01)};
+#elif defined(__SSE4_2__)
+  if constexpr (kDistance == 1) return {_mm_shuffle_ps(x.v, x.v, 0xb1)};
+  if constexpr (kDistance == 2) return {_mm_shuffle_ps(x.v, x.v, 0x4e)};
+#else
+  if constexpr (kDistance == 1) return {vrev64q_f32(x.v)};
+  if constexpr (kDistance == 2) return {vextq_f32(x.v, x.v, 2)};
+#endif
+}
+
 /// One stored value as float32.
 METALHEAD_INLINE float to_float(float x) { return x; }
 METALHEAD_INLINE float to_float(Float16 x) { return first_lane(load_partial(&x, 1)); }
