@@ -174,22 +174,24 @@ METALHEAD_INLINE void zip(F32& a, F32& b) {
   b.v = _mm256_permute2f128_ps(low, high, 0x31);
 }
 
+/// Transposes each four by four values: lane 4 * q + k of v[i] becomes lane 4 * q + i of v[k].
+METALHEAD_INLINE void transpose_quads(F32* v) {
+  const __m256 a = _mm256_unpacklo_ps(v[0].v, v[1].v), b = _mm256_unpackhi_ps(v[0].v, v[1].v);
+  const __m256 c = _mm256_unpacklo_ps(v[2].v, v[3].v), d = _mm256_unpackhi_ps(v[2].v, v[3].v);
+  v[0].v = _mm256_shuffle_ps(a, c, 0x44);
+  v[1].v = _mm256_shuffle_ps(a, c, 0xee);
+  v[2].v = _mm256_shuffle_ps(b, d, 0x44);
+  v[3].v = _mm256_shuffle_ps(b, d, 0xee);
+}
+
 /// Row i of the result holds lane i of every input row.
 METALHEAD_INLINE void transpose(F32 (&v)[kLanes]) {
-  __m256 a[8], b[8];
+  transpose_quads(v);
+  transpose_quads(v + 4);
   for (int i = 0; i < 4; ++i) {
-    a[2 * i] = _mm256_unpacklo_ps(v[2 * i].v, v[2 * i + 1].v);
-    a[2 * i + 1] = _mm256_unpackhi_ps(v[2 * i].v, v[2 * i + 1].v);
-  }
-  for (int i = 0; i < 2; ++i) {
-    b[4 * i] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
-    b[4 * i + 1] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0xee);
-    b[4 * i + 2] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
-    b[4 * i + 3] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xee);
-  }
-  for (int i = 0; i < 4; ++i) {
-    v[i].v = _mm256_permute2f128_ps(b[i], b[4 + i], 0x20);
-    v[4 + i].v = _mm256_permute2f128_ps(b[i], b[4 + i], 0x31);
+    const __m256 low = v[i].v;
+    v[i].v = _mm256_permute2f128_ps(low, v[4 + i].v, 0x20);
+    v[4 + i].v = _mm256_permute2f128_ps(low, v[4 + i].v, 0x31);
   }
 }
 

@@ -171,24 +171,25 @@ METALHEAD_INLINE void zip(F32& a, F32& b) {
   a.v = first;
 }
 
+/// Transposes each four by four values: lane 4 * q + k of v[i] becomes lane 4 * q + i of v[k].
+METALHEAD_INLINE void transpose_quads(F32* v) {
+  const __m512 a = _mm512_unpacklo_ps(v[0].v, v[1].v), b = _mm512_unpackhi_ps(v[0].v, v[1].v);
+  const __m512 c = _mm512_unpacklo_ps(v[2].v, v[3].v), d = _mm512_unpackhi_ps(v[2].v, v[3].v);
+  v[0].v = _mm512_shuffle_ps(a, c, 0x44);
+  v[1].v = _mm512_shuffle_ps(a, c, 0xee);
+  v[2].v = _mm512_shuffle_ps(b, d, 0x44);
+  v[3].v = _mm512_shuffle_ps(b, d, 0xee);
+}
+
 /// Row i of the result holds lane i of every input row.
 METALHEAD_INLINE void transpose(F32 (&v)[kLanes]) {
-  __m512 a[16], b[16];
-  for (int i = 0; i < 8; ++i) {
-    a[2 * i] = _mm512_unpacklo_ps(v[2 * i].v, v[2 * i + 1].v);
-    a[2 * i + 1] = _mm512_unpackhi_ps(v[2 * i].v, v[2 * i + 1].v);
-  }
+  METALHEAD_UNROLL
+  for (int i = 0; i < kLanes; i += 4) transpose_quads(v + i);
   for (int i = 0; i < 4; ++i) {
-    b[4 * i] = _mm512_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
-    b[4 * i + 1] = _mm512_shuffle_ps(a[4 * i], a[4 * i + 2], 0xee);
-    b[4 * i + 2] = _mm512_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
-    b[4 * i + 3] = _mm512_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xee);
-  }
-  for (int i = 0; i < 4; ++i) {
-    const __m512 low01 = _mm512_shuffle_f32x4(b[i], b[4 + i], 0x88);
-    const __m512 high01 = _mm512_shuffle_f32x4(b[i], b[4 + i], 0xdd);
-    const __m512 low23 = _mm512_shuffle_f32x4(b[8 + i], b[12 + i], 0x88);
-    const __m512 high23 = _mm512_shuffle_f32x4(b[8 + i], b[12 + i], 0xdd);
+    const __m512 low01 = _mm512_shuffle_f32x4(v[i].v, v[4 + i].v, 0x88);
+    const __m512 high01 = _mm512_shuffle_f32x4(v[i].v, v[4 + i].v, 0xdd);
+    const __m512 low23 = _mm512_shuffle_f32x4(v[8 + i].v, v[12 + i].v, 0x88);
+    const __m512 high23 = _mm512_shuffle_f32x4(v[8 + i].v, v[12 + i].v, 0xdd);
     v[i].v = _mm512_shuffle_f32x4(low01, low23, 0x88);
     v[8 + i].v = _mm512_shuffle_f32x4(low01, low23, 0xdd);
     v[4 + i].v = _mm512_shuffle_f32x4(high01, high23, 0x88);
