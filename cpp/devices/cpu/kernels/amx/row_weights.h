@@ -9,26 +9,20 @@ namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 /// Keys that are weighed at a time, and vectors of a row of their scores.
 constexpr int kStageKeys = 2 * kStepRows, kRowVectors = kStageKeys / kLanes;
 
-/// 2^23 * log2(e): what fixed_exp_each takes for e.
-constexpr float kExponentUnit = 8388608.0f * 1.44269502f;
+/// log2(e): what exp2_each takes for e.
+constexpr float kExponentUnit = 1.44269502f;
 
-/// x[i] becomes 2^(x[i] / 2^23) with a relative error below 2e-7; exactly 0 below 2^-126 and for NaN. For x
-/// up to 127 * 2^23. Unlike in exp_each, half of the steps are arithmetic of integers: while tiles are
-/// multiplied, that of floats has one port only.
+/// x[i] becomes 2^x[i] with a relative error below 1.6e-7; exactly 0 below 2^-126 and for NaN. A few steps
+/// less than exp_each takes.
 template <int kCount>
-METALHEAD_INLINE void fixed_exp_each(F32 (&x)[kCount]) {
-  I32 fixed[kCount];
+METALHEAD_INLINE void exp2_each(F32 (&x)[kCount]) {
+  constexpr int kDown = 1;
   F32 fraction[kCount], p[kCount];
   METALHEAD_UNROLL
-  for (int i = 0; i < kCount; ++i) fixed[i] = round_to_int(x[i]);
-  // The fraction becomes a float in [1, 2).
+  for (int i = 0; i < kCount; ++i) fraction[i] = {_mm512_reduce_ps(x[i].v, kDown)};
   METALHEAD_UNROLL
-  for (int i = 0; i < kCount; ++i) {
-    fraction[i] = as_float((fixed[i] & splat(0x007fffff)) | splat(0x3f800000));
-  }
-  METALHEAD_UNROLL
-  for (int i = 0; i < kCount; ++i) p[i] = fma(splat(0.00187878578f), fraction[i], splat(-0.000400935591f));
-  constexpr float kCoefficients[] = {0.0386325195f, 0.107880086f, 0.353703827f, 0.498305708f};
+  for (int i = 0; i < kCount; ++i) p[i] = fma(splat(0.00187757669f), fraction[i], splat(0.00898933969f));
+  constexpr float kCoefficients[] = {0.0558263175f, 0.240153611f, 0.693153083f, 0.99999994f};
   METALHEAD_UNROLL
   for (int k = 0; k < 4; ++k) {
     METALHEAD_UNROLL
@@ -36,8 +30,8 @@ METALHEAD_INLINE void fixed_exp_each(F32 (&x)[kCount]) {
   }
   METALHEAD_UNROLL
   for (int i = 0; i < kCount; ++i) {
-    const F32 power = as_float(as_int(p[i]) + (fixed[i] & splat(-0x00800000)));
-    x[i] = select_less(splat(-126.0f * 8388608.0f), x[i], power, zero());
+    const __mmask16 normal = _mm512_cmp_ps_mask(x[i].v, splat(-126.0f).v, _CMP_GE_OQ);
+    x[i] = {_mm512_maskz_scalef_ps(normal, p[i].v, x[i].v)};
   }
 }
 
@@ -132,7 +126,7 @@ class RowWeights {
     if (fitting != kAllLanes) return false;
     METALHEAD_UNROLL
     for (int i = 0; i < kRowVectors; ++i) weights[i] = fma(weights[i], unit, offset);
-    fixed_exp_each(weights);
+    exp2_each(weights);
     store_weights(weights, scores, row);
     return true;
   }

@@ -26,15 +26,16 @@ METALHEAD_INLINE void store_parts(F32 first, F32 second, int32_t* to, int64_t pa
   METALHEAD_UNROLL
   for (int part = 0; part < kParts; ++part, to += part_stride) {
     // The first part is cut off, as rounding could overflow; the others are rounded.
-    const I32 low = (part == 0 ? as_int(first) : add_half_place(first)) & leading;
-    const I32 high = (part == 0 ? as_int(second) : add_half_place(second)) & leading;
+    const I32 low = part == 0 ? as_int(first) : add_half_place(first);
+    const I32 high = part == 0 ? as_int(second) : add_half_place(second);
+    const F32 low_part = as_float(low & leading), high_part = as_float(high & leading);
     if constexpr (kPairs == Pairs::kOfLanes) {
-      store(to, high | shift_right<16>(low));
+      store(to, (high & leading) | shift_right<16>(low));
     } else {
-      store(to, round_to_pairs(as_float(low), as_float(high)));
+      store(to, round_to_pairs(low_part, high_part));
     }
-    first = first - as_float(low);
-    second = second - as_float(high);
+    first = first - low_part;
+    second = second - high_part;
   }
 }
 
