@@ -26,9 +26,14 @@ inline void load_key_pairs(const TileRequest& request, int64_t depth, float* pan
     for (int64_t pair = 0; pair < depth; pair += kLanes) {
       const int values = static_cast<int>(smaller(2 * kLanes, params.head_dim - 2 * pair));
       F32 block[kLanes];
-      METALHEAD_UNROLL
-      for (int i = 0; i < kLanes; ++i) {
-        block[i] = i < keys ? as_float(load_pairs(rows[i] + 2 * pair, values)) : zero();
+      if (keys == kLanes && values == 2 * kLanes) {
+        METALHEAD_UNROLL
+        for (int i = 0; i < kLanes; ++i) block[i] = as_float(load_pairs(rows[i] + 2 * pair));
+      } else {
+        METALHEAD_UNROLL
+        for (int i = 0; i < kLanes; ++i) {
+          block[i] = i < keys ? as_float(load_pairs(rows[i] + 2 * pair, values)) : zero();
+        }
       }
       transpose(block);
       const int written = static_cast<int>(smaller(kLanes, depth - pair));
@@ -51,11 +56,13 @@ inline void load_value_pairs(const TileRequest& request, int64_t panel_rows, flo
     for (int key = begin; key < begin + kDistance; ++key, panels += kPanelWidth) {
       const BFloat16 *first = row_of(key), *second = row_of(key + kDistance);
       for (int64_t dim = 0; dim < params.value_dim; dim += kLanes) {
-        const int values = static_cast<int>(smaller(kLanes, params.value_dim - dim));
-        const F32 low = first != nullptr ? load_partial(first + dim, values) : zero();
-        const F32 high = second != nullptr ? load_partial(second + dim, values) : zero();
+        const int64_t values = params.value_dim - dim;
+        const auto load_values = [&](const BFloat16* row) __attribute__((always_inline)) {
+          if (row == nullptr) return zero();
+          return values < kLanes ? load_partial(row + dim, static_cast<int>(values)) : load(row + dim);
+        };
         float* panel = panels + dim / kPanelWidth * (panel_rows * kPanelWidth) + dim % kPanelWidth;
-        store(panel, as_float(pair_up(low, high)));
+        store(panel, as_float(pair_up(load_values(first), load_values(second))));
       }
     }
   }
