@@ -47,8 +47,8 @@ class RowPipeline {
   struct Stage {
     int first, rows, begin, end, buffer;
   };
-  using Scores = PanelProducts<ScoreParts, false>;
-  using Values = PanelProducts<ValueParts, true>;
+  using Scores = PanelProducts<ScoreParts, Use::kOnce>;
+  using Values = PanelProducts<ValueParts, Use::kAgain>;
 
   METALHEAD_INLINE Stage next_stage() {
     while (next_key_ >= seen_.end) {
@@ -77,7 +77,7 @@ class RowPipeline {
                              kProductRows * kTileSide, steps * kProductRows * kTileSide};
     const RightFactor keys{as_pairs(block_.keys + at.begin * depth), depth * kPanelWidth,
                            steps * kTileSide * kPanelWidth};
-    return {tiles_, at.rows, queries, keys, {buffer(at), kStride}, head_dim, at.end - at.begin};
+    return {tiles_, at.rows, queries, keys, {buffer(at), kStride, false}, head_dim, at.end - at.begin};
   }
 
   METALHEAD_INLINE Values values_of(const Stage& at) const {
@@ -86,7 +86,7 @@ class RowPipeline {
     const LeftFactor weights{as_pairs(buffer(at)), kStride, ValueParts::kA * kTileSide, kTileSide};
     const RightFactor values{as_pairs(block_.values + at.begin / 2 * kPanelWidth), value_rows * kPanelWidth,
                              value_rows / ValueParts::kB * kPanelWidth};
-    const Sums sums{block_.sums + at.first * block_.sums_stride, block_.sums_stride};
+    const Sums sums{block_.sums + at.first * block_.sums_stride, block_.sums_stride, true};
     return {tiles_, at.rows, weights, values, sums, at.end - at.begin, block_.view->params->value_dim};
   }
 

@@ -1,6 +1,8 @@
 // Products of 32 rows by panels of 32 columns in tile registers, of factors that are sums of bfloat16.
 #pragma once
 
+#include <type_traits>
+
 #include "devices/cpu/kernels/amx/split.h"
 #include "devices/cpu/kernels/amx/tile_registers.h"
 
@@ -36,16 +38,17 @@ struct RightFactor {
   int64_t panel_stride, part_stride;
 };
 
-/// Where products are stored, in panels of kPanelWidth columns.
+/// Where products are stored, or added to what is there, in panels of kPanelWidth columns.
 struct Sums {
   float* at;
   int64_t row_stride;
+  bool adds;
 };
 
-/// A * B for one panel of B after another, stored in place of `sums` or (kAddsToSums) added to them, in
-/// portions that can be taken between other work: a portion is the product of one part of A by one of B in
-/// one step. Between portions the tile registers 0 to 3 hold the sums, 6 and 7 the part of B.
-template <class Parts, bool kAddsToSums>
+/// A * B for one panel of B after another, in portions that can be taken between other work: a portion is the
+/// product of one part of A by one of B in one step. Between portions the tile registers 0 to 3 hold sums, 4
+/// to 7 the factors of the next portion.
+template <class Parts, Use kUseOfA>
 class PanelProducts {
  public:
   METALHEAD_INLINE explicit PanelProducts(TileRegisters& tiles) : tiles_(tiles) {}
@@ -70,40 +73,51 @@ class PanelProducts {
 
   // Inlined wherever it is called, it would not fit the instruction cache.
   __attribute__((noinline)) void advance(int count) {
-    for (int i = count < portions_left_ ? count : portions_left_; i > 0; --i, --portions_left_) {
-      if (is_new_panel_) begin_sums();
-      read_factors();
+    if (is_new_ && portions_left_ > 0) begin();
+    for (int i = count < portions_left_ ? count : portions_left_; i > 0; --i) {
       multiply();
-      is_new_panel_ = next();
-      if (is_new_panel_) write_sums();
+      const bool ends_panel = next();
+      // Before sums are stored: loads wait for the stores of tiles before them.
+      if (--portions_left_ > 0) read_factors();
+      if (ends_panel) end_panel();
     }
   }
 
  private:
-  METALHEAD_INLINE void begin_sums() {
-    if constexpr (kAddsToSums) {
-      tiles_.read<0>(as_pairs(sums_.at), sums_.row_stride);
-      tiles_.read<1>(as_pairs(sums_.at + kTileSide), sums_.row_stride);
-      if (!has_second_half_) return;
-      tiles_.read<2>(as_pairs(sums_.at + kTileSide * sums_.row_stride), sums_.row_stride);
-      tiles_.read<3>(as_pairs(sums_.at + kTileSide * sums_.row_stride + kTileSide), sums_.row_stride);
+  METALHEAD_INLINE void begin() {
+    is_new_ = false;
+    read_factors();
+    for_each_sum([&](auto tile, float* at) __attribute__((always_inline)) { begin_sum<tile()>(at); });
+  }
+
+  /// Stores the sums of a panel and begins those of the next, tile by tile.
+  METALHEAD_INLINE void end_panel() {
+    const bool is_last = portions_left_ == 0;
+    for_each_sum([&](auto tile, float* at) __attribute__((always_inline)) {
+      tiles_.write<tile()>(at, sums_.row_stride);
+      if (!is_last) begin_sum<tile()>(at + kPanelWidth);
+    });
+    sums_.at += kPanelWidth;
+  }
+
+  template <int kTile>
+  METALHEAD_INLINE void begin_sum(const float* at) {
+    if (sums_.adds) {
+      tiles_.read<kTile>(as_pairs(at), sums_.row_stride);
     } else {
-      tiles_.clear<0>();
-      tiles_.clear<1>();
-      tiles_.clear<2>();
-      tiles_.clear<3>();
+      tiles_.clear<kTile>();
     }
   }
 
-  /// Stores the sums of a panel and moves on to the next.
-  METALHEAD_INLINE void write_sums() {
-    tiles_.write<0>(sums_.at, sums_.row_stride);
-    tiles_.write<1>(sums_.at + kTileSide, sums_.row_stride);
-    if (has_second_half_) {
-      tiles_.write<2>(sums_.at + kTileSide * sums_.row_stride, sums_.row_stride);
-      tiles_.write<3>(sums_.at + kTileSide * sums_.row_stride + kTileSide, sums_.row_stride);
-    }
-    sums_.at += kPanelWidth;
+  /// Calls `function` with the number of each tile of sums, as a type, and its place in memory.
+  template <class Function>
+  METALHEAD_INLINE void for_each_sum(Function function) {
+    float* const second_half = sums_.at + kTileSide * sums_.row_stride;
+    function(std::integral_constant<int, 0>{}, sums_.at);
+    function(std::integral_constant<int, 1>{}, sums_.at + kTileSide);
+    if (!has_second_half_) return;
+    function(std::integral_constant<int, 2>{}, second_half);
+    function(std::integral_constant<int, 3>{}, second_half + kTileSide);
   }
 
   METALHEAD_INLINE void multiply() {
@@ -116,7 +130,6 @@ class PanelProducts {
 
   /// Weights come from the nearest cache, sums as well; queries, keys and values should not displace them.
   METALHEAD_INLINE void read_factors() {
-    constexpr Use kUseOfA = kAddsToSums ? Use::kAgain : Use::kOnce;
     if (a_part_ == 0) {
       tiles_.read<6, Use::kOnce>(right_, kPanelWidth);
       tiles_.read<7, Use::kOnce>(right_ + kTileSide, kPanelWidth);
@@ -148,7 +161,7 @@ class PanelProducts {
   RightFactor b_{};
   Sums sums_{};
   const int32_t *left_ = nullptr, *right_ = nullptr;  ///< the factors of the next portion
-  bool has_second_half_ = false, is_new_panel_ = true;
+  bool has_second_half_ = false, is_new_ = true;
   int steps_ = 0, portions_left_ = 0;
   int step_ = 0, a_part_ = 0, b_part_ = 0;
 };
