@@ -20,7 +20,8 @@ constexpr int64_t kTilePlaces = 32768;
 /// sets.
 constexpr int kScoreStride = kMaxTileKeys + 16;
 /// Rows of a row tile, in whole vectors. `Tiles::kRows` is how many rows meet a tile of keys at a time,
-/// `Tiles::kPaddedTo` a divisor of it: so many more rows of sums may be computed than there are.
+/// `Tiles::kPaddedTo` a divisor of it: so many more rows of sums may be computed than there are. They are
+/// zeros before, unless `Tiles::kSetsSums` says that the first weighted values are not added to them.
 template <class Tiles>
 constexpr int kStatsStride = (Tiles::kRows + kLanes - 1) / kLanes * kLanes;
 
@@ -125,7 +126,9 @@ void begin_block(const RowBlock& block) {
     if (++member == view.group) member = 0, ++row;
   }
   const int64_t rows = round_up(block.rows, Tiles::kPaddedTo);
-  __builtin_memset(block.sums, 0, static_cast<size_t>(rows * block.sums_stride) * sizeof(float));
+  if constexpr (!Tiles::kSetsSums) {
+    __builtin_memset(block.sums, 0, static_cast<size_t>(rows * block.sums_stride) * sizeof(float));
+  }
   const int64_t tiles = (rows + Tiles::kRows - 1) / Tiles::kRows;
   for (int64_t i = 0; i < tiles * kStatsStride<Tiles>; ++i) {
     block.maxima[i] = kMinusInfinity;

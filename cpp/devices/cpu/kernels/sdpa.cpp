@@ -10,6 +10,7 @@ namespace {
 /// Queries, keys and values of any type, as float32.
 struct Float32Tiles {
   static constexpr int kRows = kTileRows, kPaddedTo = kTileRows;
+  static constexpr bool kSetsSums = false;
 
   TileLoader load_keys, load_values;
 

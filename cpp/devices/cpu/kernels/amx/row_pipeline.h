@@ -86,7 +86,8 @@ class RowPipeline {
     const LeftFactor weights{as_pairs(buffer(at)), kStride, ValueParts::kA * kTileSide, kTileSide};
     const RightFactor values{as_pairs(block_.values + at.begin / 2 * kPanelWidth), value_rows * kPanelWidth,
                              value_rows / ValueParts::kB * kPanelWidth};
-    const Sums sums{block_.sums + at.first * block_.sums_stride, block_.sums_stride, true};
+    const bool is_first = first_key_ + at.begin <= block_.query_rows[at.first].visible.begin;
+    const Sums sums{block_.sums + at.first * block_.sums_stride, block_.sums_stride, !is_first};
     return {tiles_, at.rows, weights, values, sums, at.end - at.begin, block_.view->params->value_dim};
   }
 

@@ -17,6 +17,7 @@ template <class ScoreParts, class ValueParts, bool kPacked>
 struct PartTiles {
   using Pipeline = RowPipeline<ScoreParts, ValueParts, kPacked>;
   static constexpr int kRows = kPipelineRows, kPaddedTo = kProductRows;
+  static constexpr bool kSetsSums = true;
   static constexpr bool kPairedQueries = ScoreParts::kA == 1;
   static constexpr bool kPairedKeys = !kPacked && ScoreParts::kB == 1,
                         kPairedValues = !kPacked && ValueParts::kB == 1;

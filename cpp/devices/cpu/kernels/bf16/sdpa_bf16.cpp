@@ -27,6 +27,7 @@ METALHEAD_INLINE void split_weights(float* weights, int begin, int end) {
 /// Pairs of coordinates for the scores, pairs of keys for the weighted values.
 struct BFloat16Tiles {
   static constexpr int kRows = kTileRows, kPaddedTo = kTileRows;
+  static constexpr bool kSetsSums = false;
 
   static TileShape shape(const AttentionParams& params) {
     const int64_t depth = round_up(params.head_dim, 2) / 2;
