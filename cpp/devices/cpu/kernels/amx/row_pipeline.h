@@ -1,5 +1,5 @@
 // Attention of many rows to a tile of keys: while the vector units turn some scores into weights, the tile
-// registers compute the scores after them and multiply the weights before them by values.
+// registers multiply the weights before them by values and compute the scores after them.
 #pragma once
 
 #include "devices/cpu/kernels/amx/row_weights.h"
@@ -19,8 +19,8 @@ class RowPipeline {
  public:
   /// Weights of n bfloat16 take n halves of a score's place.
   static constexpr int64_t kStride = kStageKeys / 2 * (ValueParts::kA > 2 ? ValueParts::kA : 2) + 16;
-  /// One stage is being scored, one weighed, one multiplied by values.
-  static constexpr int64_t kBuffers = 3;
+  /// One stage is being weighed, one multiplied by values; the next scores take the place of the latter.
+  static constexpr int64_t kBuffers = 2;
   static constexpr int64_t kScoreFloats = kBuffers * kProductRows * kStride;
 
   METALHEAD_INLINE RowPipeline(TileRegisters& tiles, const RowBlock& block, int64_t first_key)
@@ -91,7 +91,7 @@ class RowPipeline {
     return {tiles_, at.rows, weights, values, sums, at.end - at.begin, block_.view->params->value_dim};
   }
 
-  /// Weighs a stage; between its rows, scores the one after and multiplies the one before by values.
+  /// Weighs a stage; between its rows, multiplies the one before by values and scores the one after.
   METALHEAD_INLINE void run_stage(const Stage& before, const Stage& now, const Stage& after) {
     Scores scores = scores_of(after);
     Values values = values_of(before);
@@ -102,8 +102,8 @@ class RowPipeline {
       weigh(now, scores, values);
       if (after.rows == 0 || after.first != now.first) weights_.end(now.rows);
     }
-    scores.finish();
     values.finish();
+    scores.finish();
   }
 
   METALHEAD_INLINE void weigh(const Stage& at, Scores& scores, Values& values) {
@@ -122,16 +122,15 @@ class RowPipeline {
     int due = 0;
     const auto between = [&]() __attribute__((always_inline)) {
       due += due_each;
-      if (scores.portions_left() > 0) {
-        scores.advance(due >> 16);
-      } else {
+      if (values.portions_left() > 0) {
         values.advance(due >> 16);
+      } else {
+        scores.advance(due >> 16);
       }
       due &= 0xffff;
     };
     const auto shrink = [&](int row, float by) __attribute__((always_inline)) {
       // What is still to be added to the sums has weights of the old base.
-      scores.finish();
       values.finish();
       float* sums = block_.sums + (at.first + row) * block_.sums_stride;
       for (int64_t i = 0; i < block_.view->params->value_dim; i += kLanes) {
