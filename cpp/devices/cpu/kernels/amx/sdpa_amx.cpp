@@ -39,14 +39,13 @@ struct PartTiles {
             larger(staged, round_up(params.head_dim, kStepRows))};
   }
 
-  /// Queries as tiles [part][step][row][kTileSide] for each kProductRows rows.
+  /// Queries as tiles [part][step][row][kTileSide] for each kProductRows rows; what rows past the last hold
+  /// reaches no other row.
   void load_queries(const RowBlock& block, int first) const {
     const AttentionView& view = *block.view;
     const int64_t depth = block.tile.query_depth, width = round_up(view.params->head_dim, kStepRows);
-    const int64_t end = smaller(first + kRows, round_up(block.rows, kProductRows));
-    __builtin_memset(block.query + first * depth, 0,
-                     static_cast<size_t>((end - first) * depth) * sizeof(float));
-    for (int r = first; r < block.rows && r < end; ++r) {
+    const int end = static_cast<int>(smaller(first + kRows, block.rows));
+    for (int r = first; r < end; ++r) {
       const QueryRow& query = block.query_rows[r];
       const int row = r % kProductRows;
       int32_t* to = as_pairs(block.query + (r - row) * depth) + row * kTileSide;
