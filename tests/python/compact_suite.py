@@ -8,6 +8,7 @@ from test_features import FEATURES, OPERATIONS, run
 from test_merge_attention import test_random_parts as check_merge_of_parts
 from test_sdpa import test_rising_scores as check_rising_scores
 from test_sdpa import test_scores_of_any_size as check_scores_of_any_size
+from test_sdpa import test_small_weights_keep_their_digits as check_small_weights
 
 
 def check_nan_spreads(dtype: str) -> None:
@@ -33,6 +34,8 @@ def main() -> None:
         check_merge_of_parts("cpu", dtype, 7)
         check_rising_scores("cpu", dtype)
         check_nan_spreads(dtype)
+    for query_length in (1, 300):
+        check_small_weights("cpu", query_length)
     for spread in (1e-20, 1e15, 1e34):
         check_scores_of_any_size("cpu", spread, "float32")
         check_scores_of_any_size("cpu", spread, "bfloat16")

@@ -177,6 +177,22 @@ def test_rising_scores(device, dtype):
     check(mh.sdpa, *make_rising_qkv(dims, dtype), causal=False, return_lse=True, device=device)
 
 
+@pytest.mark.parametrize("query_length", [1, 300])
+def test_small_weights_keep_their_digits(device, query_length):
+    """A weight of e^-60 is as exact as its score is in float32."""
+    score = np.linspace(-60.0, 0.0, 300, dtype=np.float32)
+    q, k, v = (
+        np.zeros(shape, np.float32)
+        for shape in ((1, 300 // query_length, query_length, 8), (1, 1, 2, 8), (1, 1, 2, 8))
+    )
+    q[..., 0] = score.reshape(q.shape[1:3])
+    k[:, :, 1, 0] = v[:, :, 1] = 1
+    weight = np.exp(score, dtype=np.float64)
+    out = mh.sdpa(q, k, v, scale=1.0, causal=False, device=device)[..., 0].ravel()
+    error = np.abs(out / (weight / (1 + weight)) - 1)
+    assert (error < 5e-7 + 1e-7 * np.abs(score)).all(), f"relative error of {error.max()}"
+
+
 def test_scale_defaults_to_the_inverse_root_of_head_dim(device):
     q, k, v = make_qkv(Dims(head_dim=72, value_dim=16))
     given = mh.sdpa(q, k, v, scale=72**-0.5, device=device)
