@@ -30,7 +30,7 @@ METALHEAD_INLINE void store_parts(F32 first, F32 second, int32_t* to, int64_t pa
     const I32 high = part == 0 ? as_int(second) : add_half_place(second);
     const F32 low_part = as_float(low & leading), high_part = as_float(high & leading);
     if constexpr (kPairs == Pairs::kOfLanes) {
-      store(to, (high & leading) | shift_right<16>(low));
+      store(to, pair_up(as_float(low), high_part));
     } else {
       store(to, round_to_pairs(low_part, high_part));
     }

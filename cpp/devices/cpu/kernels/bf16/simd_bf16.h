@@ -46,7 +46,7 @@ METALHEAD_INLINE I32 load_pairs(const BFloat16* p, int count) {
   return {_mm512_maskz_loadu_epi16(mask, p)};
 }
 
-/// Lane i pairs lane i of two rows.
+/// Lane i pairs lane i of two rows: the leading half of the first, and the second, which must be a bfloat16.
 METALHEAD_INLINE I32 pair_up(F32 first, F32 second) {
   return as_int(second) | shift_right<16>(as_int(first));
 }
