@@ -1,5 +1,6 @@
 // Attention for many query rows: tiles of keys and values as panels, register-tiled products, online softmax
 // between them.
+#include "devices/cpu/kernels/attend_blocks.h"
 #include "devices/cpu/kernels/kernels.h"
 #include "devices/cpu/kernels/query_panel.h"
 #include "devices/cpu/kernels/tq_tile_loader.h"

@@ -1,6 +1,7 @@
 // Attention for many query rows with AMX tiles: products of bfloat16, of which wider types are sums.
 #include "devices/cpu/kernels/amx/row_pipeline.h"
 #include "devices/cpu/kernels/amx/tq_part_loader.h"
+#include "devices/cpu/kernels/attend_blocks.h"
 #include "devices/cpu/kernels/bf16/pair_loader.h"
 #include "devices/cpu/kernels/kernels.h"
 #include "devices/cpu/kernels/tq_norm_factors.h"

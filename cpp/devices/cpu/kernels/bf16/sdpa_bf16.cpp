@@ -1,5 +1,6 @@
 // Attention for many query rows with bfloat16 dot products, where queries, keys, values and the output all
 // are bfloat16.
+#include "devices/cpu/kernels/attend_blocks.h"
 #include "devices/cpu/kernels/bf16/pair_loader.h"
 #include "devices/cpu/kernels/bf16/pair_tile.h"
 #include "devices/cpu/kernels/kernels.h"
