@@ -293,6 +293,29 @@ TEST(ScratchTest, NoMemoryThrowsAndLeavesItUsable) {
   scratch.reserve(100)[99] = std::byte{1};
 }
 
+TEST(ScratchTest, KeepsContentsToTheEndOfALaunch) {
+  ThreadPool pool(2);
+  for (int launch = 0; launch < 20; ++launch) {
+    std::mutex mutex;
+    std::map<std::thread::id, int> chunks;
+    const Body count_chunks = [&](uint64_t, uint64_t, Scratch& scratch) {
+      const std::lock_guard lock(mutex);
+      int& expected = chunks[std::this_thread::get_id()];
+      EXPECT_EQ(scratch.goes_on(), expected > 0);
+      auto* const count = reinterpret_cast<int*>(scratch.reserve(1000));
+      if (expected == 0) *count = 0;
+      EXPECT_EQ(++*count, ++expected);
+    };
+    run(pool, {100, 1, 1}, count_chunks);
+    EXPECT_FALSE(chunks.empty());
+    Launch alone;
+    alone.set_params(BodyParams{&count_chunks});
+    chunks.clear();
+    ThreadPool::run_on_caller(run_body, alone);
+    EXPECT_EQ(chunks.size(), 1u);
+  }
+}
+
 TEST(ScratchTest, EveryThreadHasItsOwn) {
   ThreadPool pool(3);
   std::mutex mutex;

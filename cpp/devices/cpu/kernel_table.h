@@ -20,12 +20,21 @@ class Scratch {
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
-  /// At least `size` bytes, aligned to 64; contents are undefined. Valid until the next call of `reserve`.
+  /// At least `size` bytes, aligned to 64, valid until the next call of `reserve`; contents are undefined
+  /// unless the launch goes on.
   std::byte* reserve(size_t size);
+
+  /// What is there is of no use to the launch that begins.
+  void begin_launch();
+
+  /// True from the first `reserve` of a launch on: the same size then returns the same memory with what this
+  /// thread's last chunk of the launch has left in it.
+  bool goes_on() const;
 
  private:
   std::byte* data_ = nullptr;
   size_t size_ = 0;
+  bool goes_on_ = false;
 };
 
 /// Runs the threadgroups `[begin, end)` of the launch, counted with x fastest; groups are independent of each

@@ -9,7 +9,12 @@ namespace metalhead::cpu {
 
 Scratch::~Scratch() { free_memory(data_, size_); }
 
+void Scratch::begin_launch() { goes_on_ = false; }
+
+bool Scratch::goes_on() const { return goes_on_; }
+
 std::byte* Scratch::reserve(size_t size) {
+  goes_on_ = true;
   if (size <= size_ && data_ != nullptr) return data_;
   // At least half as much again, so that slowly growing requests do not allocate each time.
   const size_t grown = std::max({size, size_ + size_ / 2, size_t{4096}});

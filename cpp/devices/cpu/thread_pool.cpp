@@ -210,6 +210,7 @@ void ThreadPool::State::leave() {
 }
 
 void ThreadPool::State::take_chunks(Scratch& scratch) noexcept {
+  scratch.begin_launch();
   while (true) {
     const uint64_t begin = next_group.fetch_add(chunk, std::memory_order_relaxed);
     if (begin >= groups) return;
@@ -299,7 +300,9 @@ void ThreadPool::run(KernelFunction function, const Launch& launch) {
 
 void ThreadPool::run_on_caller(KernelFunction function, const Launch& launch) {
   if (const uint64_t groups = launch.grid.count(); groups > 0) {
-    function(launch, 0, groups, scratch_of_calling_thread());
+    Scratch& scratch = scratch_of_calling_thread();
+    scratch.begin_launch();
+    function(launch, 0, groups, scratch);
   }
 }
 
