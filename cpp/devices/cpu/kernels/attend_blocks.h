@@ -22,7 +22,7 @@ void write_rows(const RowBlock& block, int first) {
 }
 
 template <class Tiles>
-void attend_block(const Tiles& tiles, const RowBlock& block) {
+void attend_block(const Tiles& tiles, RowBlock& block) {
   begin_block<Tiles>(block);
   // Both ends of what is visible grow with the row.
   const KeyRange visible{block.query_rows[0].visible.begin, block.query_rows[block.rows - 1].visible.end};
@@ -30,7 +30,8 @@ void attend_block(const Tiles& tiles, const RowBlock& block) {
   for (int64_t key = visible.begin; key < visible.end; key += block.tile.keys) {
     const int count = static_cast<int>(smaller(block.tile.keys, visible.end - key));
     const TileRequest request{block.view, &block.sequence, block.kv_head, key, count};
-    tiles.load_tile(request, block);
+    take_tile(block, key);
+    if (!block.kept->keeps(key, count)) tiles.load_tile(request, block);
     const bool is_first = key == visible.begin;
     for (int first = written; first < block.rows; first += Tiles::kRows) {
       const int last = static_cast<int>(smaller(first + Tiles::kRows, block.rows)) - 1;
@@ -63,6 +64,7 @@ void attend_blocks(const Tiles& tiles, const AttentionView& view, uint64_t begin
     // The last rows see the most keys: they start first, so that threads end together.
     block.first_row = (int64_t{launch.grid.x} - 1 - at.x) * view.params->rows_per_group;
     block.rows = static_cast<int>(smaller(view.params->rows_per_group, all_rows - block.first_row));
+    block.kept->turn_to(at.z, at.y);
     block.kv_head = at.y;
     block.sequence = sequence_of(view, at.z);
     if (block.rows > 0) attend_block(tiles, block);

@@ -4,6 +4,7 @@
 
 #include "devices/cpu/kernels/attention_row.h"
 #include "devices/cpu/kernels/gemm_tile.h"
+#include "devices/cpu/kernels/kept_tiles.h"
 #include "devices/cpu/kernels/scratch_layout.h"
 #include "devices/cpu/kernels/tile_loader.h"
 
@@ -22,6 +23,7 @@ constexpr int kScoreStride = kMaxTileKeys + 16;
 /// Rows of a row tile, in whole vectors. `Tiles::kRows` is how many rows meet a tile of keys at a time,
 /// `Tiles::kPaddedTo` a divisor of it: so many more rows of sums may be computed than there are. They are
 /// zeros before, unless `Tiles::kSetsSums` says that the first weighted values are not added to them.
+/// `Tiles::kKeptFloats`: tiles that are kept from one row block to the next may take so much.
 template <class Tiles>
 constexpr int kStatsStride = (Tiles::kRows + kLanes - 1) / kLanes * kLanes;
 
@@ -56,8 +58,11 @@ struct RowBlock {
   QueryRow* query_rows;  ///< [rows]
   float* maxima;         ///< [row tiles][kStatsStride]
   float* totals;         ///< [row tiles][kStatsStride]: sums of weights
-  float* keys;           ///< key panels of a tile
-  float* values;         ///< value panels of a tile
+  KeptTiles* kept;
+  float* tiles;          ///< [kept->places()][tile_floats]: keys, values and both factors
+  int64_t tile_floats, key_floats, value_floats;
+  float* keys;           ///< key panels of the tile at hand
+  float* values;         ///< its value panels
   float* key_factors;    ///< [kMaxTileFactors]: of scores of the tile's keys, and of weights
   float* value_factors;  ///< of its values, where they are not part of keys and values
   float* scores;         ///< [kTileRows][kScoreStride], or as the kernel likes it
@@ -67,6 +72,14 @@ struct RowBlock {
 };
 
 constexpr int64_t kQueryRowFloats = sizeof(QueryRow) / sizeof(float);
+
+/// Tiles that several row blocks of a KV head start at the same keys: those of blocks that see all keys
+/// before them.
+METALHEAD_INLINE int64_t shared_tiles(const AttentionView& view, int tile_keys) {
+  const AttentionParams& params = *view.params;
+  if (view.launch->grid.x == 1 || params.window_left < params.kv_length) return 1;
+  return (params.kv_length + tile_keys - 1) / tile_keys;
+}
 
 template <class Tiles>
 void allocate(RowBlock& block, Scratch& scratch) {
@@ -82,29 +95,41 @@ void allocate(RowBlock& block, Scratch& scratch) {
   const int64_t maxima = layout.add(rows / kRows * kStatsStride<Tiles>),
                 totals = layout.add(rows / kRows * kStatsStride<Tiles>);
   const int64_t query_rows = layout.add(rows * kQueryRowFloats);
-  const int64_t keys = layout.add(block.tile.keys * round_up(block.tile.depth, kLanes));
-  const int64_t values = layout.add(block.tile.value_rows * value_width),
+  block.key_floats = block.tile.keys * round_up(block.tile.depth, kLanes);
+  block.value_floats = round_up(block.tile.value_rows * value_width, kCacheLineFloats);
+  block.tile_floats = block.key_floats + block.value_floats + 2 * kMaxTileFactors;
+  const KeptTiles none(block.tile.keys, block.tile_floats, shared_tiles(*block.view, block.tile.keys),
+                       Tiles::kKeptFloats);
+  const int64_t kept = layout.add(sizeof(KeptTiles) / sizeof(float)),
+                tiles = layout.add(none.places() * block.tile_floats),
                 scores = layout.add(block.tile.scores);
-  const int64_t key_factors = layout.add(kMaxTileFactors), value_factors = layout.add(kMaxTileFactors);
   const int64_t workspace = layout.add(block.tile.workspace);
   const int64_t query_signs = layout.add(block.view->rotate_query ? params.head_dim : 0),
                 out_signs = layout.add(block.view->rotate_out ? params.value_dim : 0);
+  const bool goes_on = scratch.goes_on();
   float* memory = layout.reserve(scratch);
   block.query = memory + query;
   block.sums = memory + sums;
   block.maxima = memory + maxima;
   block.totals = memory + totals;
   block.query_rows = reinterpret_cast<QueryRow*>(memory + query_rows);
-  block.keys = memory + keys;
-  block.values = memory + values;
-  block.key_factors = memory + key_factors;
-  block.value_factors = memory + value_factors;
+  block.kept = reinterpret_cast<KeptTiles*>(memory + kept);
+  if (!goes_on) *block.kept = none;
+  block.tiles = memory + tiles;
   block.scores = memory + scores;
   block.workspace = memory + workspace;
   block.query_signs = memory + query_signs;
   block.out_signs = memory + out_signs;
   if (block.view->rotate_query) expand_signs(params.key_signs, params.head_dim, block.query_signs);
   if (block.view->rotate_out) expand_signs(params.value_signs, params.value_dim, block.out_signs);
+}
+
+/// Makes the tile that starts at `first_key` the one at hand.
+METALHEAD_INLINE void take_tile(RowBlock& block, int64_t first_key) {
+  block.keys = block.tiles + block.kept->place_of(first_key) * block.tile_floats;
+  block.values = block.keys + block.key_floats;
+  block.key_factors = block.values + block.value_floats;
+  block.value_factors = block.key_factors + kMaxTileFactors;
 }
 
 /// A query as float32, rotated where keys are packed; zeros up to `width`.

@@ -6,13 +6,15 @@
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
+constexpr int64_t kCacheLineFloats = 16;
+
 /// Two passes: sizes are counted first, addresses handed out after `reserve`.
 class ScratchLayout {
  public:
   /// Adds an array of `count` floats and returns its place.
   METALHEAD_INLINE int64_t add(int64_t count) {
     const int64_t place = floats_;
-    floats_ += round_up(count, 16);
+    floats_ += round_up(count, kCacheLineFloats);
     return place;
   }
   METALHEAD_INLINE float* reserve(Scratch& scratch) const {
