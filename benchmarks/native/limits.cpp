@@ -80,8 +80,9 @@ void read_streams(const char* data, size_t bytes) {
   for (size_t i = 0; i < kLoads; ++i) BENCH_OPAQUE(sums[i]);
 }
 
+/// A function of its own: inlined into a thread's work, its sums would not stay in registers.
 template <typename Vector, typename Step>
-void chains(int64_t steps, Vector a, Vector b, const Step& step) {
+[[gnu::noinline]] void chains(int64_t steps, Vector a, Vector b, const Step& step) {
   Vector sums[kChains] = {};
   // Equal chains would be merged into one.
 #pragma GCC unroll 12
