@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "devices/cpu/kernels/exponential.h"
 #include "devices/cpu/kernels/gemm_tile.h"
 #include "devices/cpu/kernels/reduce_rows.h"
 #include "devices/cpu/kernels/row_storage.h"

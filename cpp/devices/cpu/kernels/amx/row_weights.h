@@ -9,32 +9,6 @@ namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 /// Keys that are weighed at a time, and vectors of a row of their scores.
 constexpr int kStageKeys = 2 * kStepRows, kRowVectors = kStageKeys / kLanes;
 
-/// log2(e): what exp2_each takes for e.
-constexpr float kExponentUnit = 1.44269502f;
-
-/// x[i] becomes 2^x[i] with a relative error below 1.6e-7; exactly 0 below 2^-126 and for NaN. A few steps
-/// less than exp_each takes.
-template <int kCount>
-METALHEAD_INLINE void exp2_each(F32 (&x)[kCount]) {
-  constexpr int kDown = 1;
-  F32 fraction[kCount], p[kCount];
-  METALHEAD_UNROLL
-  for (int i = 0; i < kCount; ++i) fraction[i] = {_mm512_reduce_ps(x[i].v, kDown)};
-  METALHEAD_UNROLL
-  for (int i = 0; i < kCount; ++i) p[i] = fma(splat(0.00187757669f), fraction[i], splat(0.00898933969f));
-  constexpr float kCoefficients[] = {0.0558263175f, 0.240153611f, 0.693153083f, 0.99999994f};
-  METALHEAD_UNROLL
-  for (int k = 0; k < 4; ++k) {
-    METALHEAD_UNROLL
-    for (int i = 0; i < kCount; ++i) p[i] = fma(p[i], fraction[i], splat(kCoefficients[k]));
-  }
-  METALHEAD_UNROLL
-  for (int i = 0; i < kCount; ++i) {
-    const __mmask16 normal = _mm512_cmp_ps_mask(x[i].v, splat(-126.0f).v, _CMP_GE_OQ);
-    x[i] = {_mm512_maskz_scalef_ps(normal, p[i].v, x[i].v)};
-  }
-}
-
 /// Scores [rows][kStageKeys], which become weights in place.
 struct StageScores {
   float* at;
@@ -126,7 +100,8 @@ class RowWeights {
     if (fitting != kAllLanes) return false;
     METALHEAD_UNROLL
     for (int i = 0; i < kRowVectors; ++i) weights[i] = fma(weights[i], unit, offset);
-    exp2_each(weights);
+    // NaN is what a row without any key so far has, as both its scores and its base are -inf.
+    exp2_each<false>(weights);
     store_weights(weights, scores, row);
     return true;
   }
