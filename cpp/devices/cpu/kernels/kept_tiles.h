@@ -8,10 +8,10 @@ namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 /// Places for tiles of one KV head. A tile is known by its first key.
 class KeptTiles {
  public:
-  /// As many places as are wanted, up to kMostPlaces and as `floats` hold, but at least one.
-  METALHEAD_INLINE KeptTiles(int tile_keys, int64_t tile_floats, int64_t wanted, int64_t floats)
+  /// As many places as are wanted, up to kMostPlaces and as kMostFloats hold, but at least one.
+  METALHEAD_INLINE KeptTiles(int tile_keys, int64_t tile_floats, int64_t wanted)
       : tile_keys_(tile_keys),
-        places_(larger(1, smaller(wanted, smaller(kMostPlaces, floats / tile_floats)))) {}
+        places_(larger(1, smaller(wanted, smaller(kMostPlaces, kMostFloats / tile_floats)))) {}
 
   METALHEAD_INLINE int64_t places() const { return places_; }
 
@@ -39,6 +39,8 @@ class KeptTiles {
 
  private:
   static constexpr int64_t kMostPlaces = 64;
+  /// 8 MiB: reading tiles back, from any cache or memory, takes less than laying them out.
+  static constexpr int64_t kMostFloats = int64_t{1} << 21;
 
   struct Tile {
     int64_t first_key, keys;

@@ -23,7 +23,6 @@ constexpr int kScoreStride = kMaxTileKeys + 16;
 /// Rows of a row tile, in whole vectors. `Tiles::kRows` is how many rows meet a tile of keys at a time,
 /// `Tiles::kPaddedTo` a divisor of it: so many more rows of sums may be computed than there are. They are
 /// zeros before, unless `Tiles::kSetsSums` says that the first weighted values are not added to them.
-/// `Tiles::kKeptFloats`: tiles that are kept from one row block to the next may take so much.
 template <class Tiles>
 constexpr int kStatsStride = (Tiles::kRows + kLanes - 1) / kLanes * kLanes;
 
@@ -59,7 +58,7 @@ struct RowBlock {
   float* maxima;         ///< [row tiles][kStatsStride]
   float* totals;         ///< [row tiles][kStatsStride]: sums of weights
   KeptTiles* kept;
-  float* tiles;          ///< [kept->places()][tile_floats]: keys, values and both factors
+  float* tiles;  ///< [kept->places()][tile_floats]: keys, values and both factors
   int64_t tile_floats, key_floats, value_floats;
   float* keys;           ///< key panels of the tile at hand
   float* values;         ///< its value panels
@@ -98,11 +97,9 @@ void allocate(RowBlock& block, Scratch& scratch) {
   block.key_floats = block.tile.keys * round_up(block.tile.depth, kLanes);
   block.value_floats = round_up(block.tile.value_rows * value_width, kCacheLineFloats);
   block.tile_floats = block.key_floats + block.value_floats + 2 * kMaxTileFactors;
-  const KeptTiles none(block.tile.keys, block.tile_floats, shared_tiles(*block.view, block.tile.keys),
-                       Tiles::kKeptFloats);
+  const KeptTiles none(block.tile.keys, block.tile_floats, shared_tiles(*block.view, block.tile.keys));
   const int64_t kept = layout.add(sizeof(KeptTiles) / sizeof(float)),
-                tiles = layout.add(none.places() * block.tile_floats),
-                scores = layout.add(block.tile.scores);
+                tiles = layout.add(none.places() * block.tile_floats), scores = layout.add(block.tile.scores);
   const int64_t workspace = layout.add(block.tile.workspace);
   const int64_t query_signs = layout.add(block.view->rotate_query ? params.head_dim : 0),
                 out_signs = layout.add(block.view->rotate_out ? params.value_dim : 0);

@@ -12,7 +12,6 @@ namespace {
 struct Float32Tiles {
   static constexpr int kRows = kTileRows, kPaddedTo = kTileRows;
   static constexpr bool kSetsSums = false;
-  static constexpr int64_t kKeptFloats = 0;
 
   TileLoader load_keys, load_values;
 

@@ -19,8 +19,6 @@ struct PartTiles {
   using Pipeline = RowPipeline<ScoreParts, ValueParts, kPacked>;
   static constexpr int kRows = kPipelineRows, kPaddedTo = kProductRows;
   static constexpr bool kSetsSums = true;
-  /// 8 MiB: laying out is a tenth of the time here, and reading it back from any cache or memory less.
-  static constexpr int64_t kKeptFloats = int64_t{1} << 21;
   static constexpr bool kPairedQueries = ScoreParts::kA == 1;
   static constexpr bool kPairedKeys = !kPacked && ScoreParts::kB == 1,
                         kPairedValues = !kPacked && ValueParts::kB == 1;

@@ -29,7 +29,6 @@ METALHEAD_INLINE void split_weights(float* weights, int begin, int end) {
 struct BFloat16Tiles {
   static constexpr int kRows = kTileRows, kPaddedTo = kTileRows;
   static constexpr bool kSetsSums = false;
-  static constexpr int64_t kKeptFloats = 0;
 
   static TileShape shape(const AttentionParams& params) {
     const int64_t depth = round_up(params.head_dim, 2) / 2;
