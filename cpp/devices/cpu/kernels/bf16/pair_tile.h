@@ -49,7 +49,7 @@ struct ScoreTile {
   template <int kRows, int kVectors>
   __attribute__((noinline)) void run(const int32_t* b, float* c, int64_t c_stride) const {
     const int32_t* a = queries;
-    const int64_t sum_pairs = (2 * depth <= kSumTerms ? kSumTerms : kSumTermsOfLongScores) / 2;
+    const int64_t sum_pairs = kSumTerms / 2;
     for (int64_t begin = 0; begin < depth; begin += sum_pairs) {
       F32 sums[kRows][kVectors];
       clear(sums);
