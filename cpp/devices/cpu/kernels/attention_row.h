@@ -127,20 +127,38 @@ METALHEAD_INLINE bool has_plain_scores(const AttentionView& view) {
   return !view.has_softcap && view.alibi_slopes == nullptr && view.mask == nullptr;
 }
 
-/// Replaces kCount vectors by exp(score - base), times `factors` if there are such; returns `sum` plus the
-/// exponentials.
-template <int kCount, bool kHasFactors>
-METALHEAD_INLINE F32 exp_less(float* scores, F32 base, F32 sum, const float* factors) {
+/// What softmax_step does with weights: stores kCount vectors of them from number `at` of `row` on.
+struct StoreWeights {
+  template <int kCount>
+  METALHEAD_INLINE void operator()(const F32 (&weights)[kCount], float* row, int at) const {
+    METALHEAD_UNROLL
+    for (int i = 0; i < kCount; ++i) store(row + at + i * kLanes, weights[i]);
+  }
+};
+
+/// The same, times the factors of their keys.
+struct StoreScaledWeights {
+  const float* factors;
+
+  template <int kCount>
+  METALHEAD_INLINE void operator()(const F32 (&weights)[kCount], float* row, int at) const {
+    METALHEAD_UNROLL
+    for (int i = 0; i < kCount; ++i)
+      store(row + at + i * kLanes, weights[i] * load(factors + at + i * kLanes));
+  }
+};
+
+/// Puts exp(score - base) for kCount vectors of scores from number `at` of `row` on; returns `sum` plus
+/// these.
+template <int kCount, class Put>
+METALHEAD_INLINE F32 exp_less(float* row, int at, F32 base, F32 sum, const Put& put) {
   F32 weights[kCount];
   METALHEAD_UNROLL
-  for (int i = 0; i < kCount; ++i) weights[i] = load(scores + i * kLanes) - base;
+  for (int i = 0; i < kCount; ++i) weights[i] = load(row + at + i * kLanes) - base;
   exp_each(weights);
   METALHEAD_UNROLL
-  for (int i = 0; i < kCount; ++i) {
-    sum = sum + weights[i];
-    if constexpr (kHasFactors) weights[i] = weights[i] * load(factors + i * kLanes);
-    store(scores + i * kLanes, weights[i]);
-  }
+  for (int i = 0; i < kCount; ++i) sum = sum + weights[i];
+  put(weights, row, at);
   return sum;
 }
 
@@ -162,9 +180,9 @@ METALHEAD_INLINE F32 largest_scores(const float* scores, int64_t stride, int fir
   return reduce_max_rows(tops);
 }
 
-template <int kRows, bool kHasFactors>
+template <int kRows, class Put>
 METALHEAD_INLINE void softmax_rows(float* scores, int64_t stride, int rows, int begin, int end, float* maxima,
-                                   float* sums, float* shrink, const float* factors) {
+                                   float* sums, float* shrink, const Put& put) {
   const F32 before = load(maxima);
   const F32 now = max(before, largest_scores<kRows>(scores, stride, 0, rows, begin, end));
   // A row without any key so far keeps the maximum -inf; its weights must become 0, not NaN.
@@ -177,12 +195,14 @@ METALHEAD_INLINE void softmax_rows(float* scores, int64_t stride, int rows, int 
   for (int r = 0; r < kRows; ++r) added[r] = zero();
   for (int r = 0; r < rows; ++r) {
     float* row = scores + r * stride;
+    const F32 row_base = splat(bases[r]);
     F32 sum = zero();
     int i = begin;
     for (; i + (kExpVectors - 1) * kLanes < end; i += kExpVectors * kLanes) {
-      sum = exp_less<kExpVectors, kHasFactors>(row + i, splat(bases[r]), sum, factors + i);
+      sum = exp_less<kExpVectors>(row, i, row_base, sum, put);
     }
-    for (; i < end; i += kLanes) sum = exp_less<1, kHasFactors>(row + i, splat(bases[r]), sum, factors + i);
+    for (; i + kLanes < end; i += 2 * kLanes) sum = exp_less<2>(row, i, row_base, sum, put);
+    if (i < end) sum = exp_less<1>(row, i, row_base, sum, put);
     added[r] = sum;
   }
   store(sums, fma(load(sums), factor, reduce_add_rows(added)));
@@ -190,18 +210,17 @@ METALHEAD_INLINE void softmax_rows(float* scores, int64_t stride, int rows, int 
   store(shrink, factor);
 }
 
-/// One step of the online softmax for up to kLanes rows: replaces scores [begin, end), rounded up to kLanes,
-/// by exp(score - maximum) under each row's new maximum, and if kHasFactors by as much times the key's
-/// factor. `maxima`, `sums` and `shrink` hold kLanes rows; `shrink` becomes the factor by which what a row
-/// has summed up before must shrink.
-template <bool kHasFactors = false>
+/// One step of the online softmax for up to kLanes rows: scores [begin, end), rounded up to kLanes, become
+/// weights exp(score - maximum) under each row's new maximum, which `put` stores. `maxima`, `sums` and
+/// `shrink` hold kLanes rows; `shrink` becomes the factor by which what a row has summed up before must
+/// shrink.
+template <class Put>
 METALHEAD_INLINE void softmax_step(float* scores, int64_t stride, int rows, int begin, int end, float* maxima,
-                                   float* sums, float* shrink, const float* factors = nullptr) {
+                                   float* sums, float* shrink, const Put& put) {
   if constexpr (kLanes > 4) {
-    if (rows <= 4)
-      return softmax_rows<4, kHasFactors>(scores, stride, rows, begin, end, maxima, sums, shrink, factors);
+    if (rows <= 4) return softmax_rows<4>(scores, stride, rows, begin, end, maxima, sums, shrink, put);
   }
-  softmax_rows<kLanes, kHasFactors>(scores, stride, rows, begin, end, maxima, sums, shrink, factors);
+  softmax_rows<kLanes>(scores, stride, rows, begin, end, maxima, sums, shrink, put);
 }
 
 /// What a finished row is multiplied by, and its log-sum-exp.

@@ -106,10 +106,10 @@ METALHEAD_INLINE void scale_row(float* row, int64_t count, float factor) {
   for (int64_t i = 0; i < count; i += kLanes) store(row + i, load(row + i) * splat(factor));
 }
 
-/// Scores of the block's keys become weights, times the factors of the values if kHasFactors; rows whose
-/// maximum grew shrink what they have summed up.
-template <bool kHasFactors>
-void weigh_block(const RowGroup& group, int64_t first_key, int count) {
+/// Scores of the block's keys become weights, which `put` stores; rows whose maximum grew shrink what they
+/// have summed up.
+template <class Put>
+void weigh_block(const RowGroup& group, int64_t first_key, int count, const Put& put) {
   const bool all_visible = first_key >= group.query_rows[group.rows - 1].visible.begin &&
                            first_key + count <= group.query_rows[0].visible.end && count % kLanes == 0;
   if (!group.has_plain_scores || !all_visible) {
@@ -121,8 +121,8 @@ void weigh_block(const RowGroup& group, int64_t first_key, int count) {
   alignas(64) float shrink[kLanes];
   for (int first = 0; first < group.rows; first += kLanes) {
     const int rows = static_cast<int>(smaller(kLanes, group.rows - first));
-    softmax_step<kHasFactors>(group.scores + first * group.block_keys, group.block_keys, rows, 0, count,
-                              group.maxima + first, group.totals + first, shrink, group.factors);
+    softmax_step(group.scores + first * group.block_keys, group.block_keys, rows, 0, count,
+                 group.maxima + first, group.totals + first, shrink, put);
     for (int r = 0; r < rows; ++r) {
       if (shrink[r] != 1.0f)
         scale_row(group.sums + (first + r) * group.sums_stride, group.sums_stride, shrink[r]);
@@ -182,9 +182,9 @@ void attend_keys(const RowGroup& group, KeyRange range) {
                key_streams(next_count, key_bytes, kStreamSums / tile_rows(group.rows)));
     if (value_bits != 0) {
       load_value_factors(group, block_values);
-      weigh_block<true>(group, key, count);
+      weigh_block(group, key, count, StoreScaledWeights{group.factors});
     } else {
-      weigh_block<false>(group, key, count);
+      weigh_block(group, key, count, StoreWeights{});
     }
     add(group, block_values, next_count > 0 ? next_keys : block_values);
     key += count;

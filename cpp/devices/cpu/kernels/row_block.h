@@ -23,6 +23,7 @@ constexpr int kScoreStride = kMaxTileKeys + 16;
 /// Rows of a row tile, in whole vectors. `Tiles::kRows` is how many rows meet a tile of keys at a time,
 /// `Tiles::kPaddedTo` a divisor of it: so many more rows of sums may be computed than there are. They are
 /// zeros before, unless `Tiles::kSetsSums` says that the first weighted values are not added to them.
+/// `Tiles::Weights` stores weights as its products take them.
 template <class Tiles>
 constexpr int kStatsStride = (Tiles::kRows + kLanes - 1) / kLanes * kLanes;
 
@@ -181,7 +182,7 @@ METALHEAD_INLINE void weigh(const RowBlock& block, int first, int rows, int begi
   for (int i = 0; i < Tiles::kRows; i += kLanes) {
     const int taken = static_cast<int>(larger(0, smaller(kLanes, rows - i)));
     softmax_step(block.scores + i * kScoreStride, kScoreStride, taken, begin, end, block.maxima + stats + i,
-                 block.totals + stats + i, shrink + i);
+                 block.totals + stats + i, shrink + i, typename Tiles::Weights{});
   }
 }
 

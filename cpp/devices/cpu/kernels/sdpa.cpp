@@ -12,6 +12,7 @@ namespace {
 struct Float32Tiles {
   static constexpr int kRows = kTileRows, kPaddedTo = kTileRows;
   static constexpr bool kSetsSums = false;
+  using Weights = StoreWeights;
 
   TileLoader load_keys, load_values;
 

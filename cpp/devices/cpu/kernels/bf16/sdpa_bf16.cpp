@@ -14,21 +14,25 @@ void sdpa(const Launch& launch, uint64_t begin, uint64_t end, Scratch& scratch);
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 namespace {
 
-/// Replaces the weights [begin, end), rounded up to kLanes, of a row by the pairs that ValueTile reads.
-METALHEAD_INLINE void split_weights(float* weights, int begin, int end) {
-  for (int i = begin; i < end; i += kWeightBlock) {
-    const F32 low = load(weights + i), high = i + kLanes < end ? load(weights + i + kLanes) : zero();
-    const auto* rounded = reinterpret_cast<const BFloat16*>(weights + i);
-    store(weights + i, as_float(round_to_pairs(low, high)));
-    const F32 low_rest = low - load(rounded), high_rest = high - load(rounded + kLanes);
-    store(weights + i + kLanes, as_float(round_to_pairs(low_rest, high_rest)));
+/// Stores weights as the pairs that ValueTile reads.
+struct StoreSplitWeights {
+  template <int kCount>
+  METALHEAD_INLINE void operator()(const F32 (&weights)[kCount], float* row, int at) const {
+    METALHEAD_UNROLL
+    for (int i = 0; i < kCount; i += 2, at += kWeightBlock) {
+      const F32 low = weights[i], high = i + 1 < kCount ? weights[i + 1] : zero();
+      const F32 low_first = round_to_bfloat16(low), high_first = round_to_bfloat16(high);
+      store(row + at, as_float(round_to_pairs(low_first, high_first)));
+      store(row + at + kLanes, as_float(round_to_pairs(low - low_first, high - high_first)));
+    }
   }
-}
+};
 
 /// Pairs of coordinates for the scores, pairs of keys for the weighted values.
 struct BFloat16Tiles {
   static constexpr int kRows = kTileRows, kPaddedTo = kTileRows;
   static constexpr bool kSetsSums = false;
+  using Weights = StoreSplitWeights;
 
   static TileShape shape(const AttentionParams& params) {
     const int64_t depth = round_up(params.head_dim, 2) / 2;
@@ -60,7 +64,6 @@ struct BFloat16Tiles {
   }
 
   void add_values(const RowBlock& block, int first, int rows, int begin, int end, const float* shrink) const {
-    for (int i = 0; i < rows; ++i) split_weights(block.scores + i * kScoreStride, begin, end);
     const ValueTile<kScoreStride> tile{as_pairs(block.scores + begin), (end - begin + 1) / 2, shrink};
     pair_rows(tile, rows, block.view->params->value_dim, as_pairs(block.values + begin / 2 * kPanelWidth),
               block.tile.value_rows * kPanelWidth, block.sums + first * block.sums_stride, block.sums_stride);
