@@ -35,7 +35,7 @@ void allocate(RowGroup& group, Scratch& scratch) {
   const AttentionParams& params = *group.view->params;
   group.rows = static_cast<int>(group.view->group * params.query_length);
   group.block_keys = block_keys_of(*group.view, group.rows);
-  group.query_stride = round_up(params.head_dim, 16);
+  group.query_stride = query_row_floats(*group.view);
   group.sums_stride = round_up(params.value_dim, 16);
   const int64_t rows = round_up(group.rows, 16);
   ScratchLayout layout;

@@ -9,8 +9,8 @@
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
-/// Query rows in the order of fields, as interleave_rows lays them out, and what their products with each
-/// key are multiplied by; readable up to the end of a register tile.
+/// Query rows in the order of fields, with repeated halves, as interleave_rows lays them out, and what their
+/// products with each key are multiplied by; readable up to the end of a register tile.
 struct PackedQuery {
   const float* rows;
   int dim;
@@ -37,9 +37,9 @@ METALHEAD_INLINE void dot_packed_vectors(const typename CodeFields<kBits, kParts
   F32 acc[kRows][kVectors];
   METALHEAD_UNROLL
   for (int i = 0; i < kRows * kVectors; ++i) acc[i / kVectors][i % kVectors] = zero();
-  constexpr int kHalfLanes = kLanes / kRowsOfVector;
+  constexpr int kBlockFloats = kLanes * kRowsOfVector * kParts * kRows;
   const float* rows = query.rows;
-  for (int block = 0; block < query.dim; block += kLanes * kParts, rows += kLanes * kParts * kRows) {
+  for (int block = 0; block < query.dim; block += kLanes * kParts, rows += kBlockFloats) {
     METALHEAD_UNROLL
     for (int half = 0; half < kRowsOfVector; ++half) {
       Fields fields[kVectors];
@@ -50,7 +50,7 @@ METALHEAD_INLINE void dot_packed_vectors(const typename CodeFields<kBits, kParts
         F32 q[kRows];
         METALHEAD_UNROLL
         for (int r = 0; r < kRows; ++r)
-          q[r] = load_shared(rows + (kPart * kRows + r) * kLanes + half * kHalfLanes);
+          q[r] = load(rows + ((kPart * kRowsOfVector + half) * kRows + r) * kLanes);
         METALHEAD_UNROLL
         for (int v = 0; v < kVectors; ++v) {
           const F32 level = fields[v].template level<kPart>(table);

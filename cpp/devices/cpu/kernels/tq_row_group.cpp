@@ -94,6 +94,10 @@ int64_t packed_tile_floats(const AttentionView& view) {
   return packed ? kPackedTileRows * larger(view.params->head_dim, view.params->value_dim) : 0;
 }
 
+int64_t query_row_floats(const AttentionView& view) {
+  return round_up(view.params->head_dim, 16) * (view.packed_key.bits == 0 ? 1 : kRowsOfVector);
+}
+
 float score_factor_of(const AttentionView& view) {
   const AttentionParams& params = *view.params;
   return view.packed_key.bits == 0 ? params.scale : params.scale * rotation_factor(params.head_dim);
@@ -107,7 +111,9 @@ void prepare_packed_query(const RowGroup& group, float* query) {
   const AttentionView& view = *group.view;
   const int dim = view.params->head_dim;
   if (view.rotate_query) hadamard_row(query, dim, view.params->key_signs, false);
-  if (view.packed_key.bits != 0) to_field_order(view.packed_key.bits, dim, query);
+  if (view.packed_key.bits == 0) return;
+  to_field_order(view.packed_key.bits, dim, query);
+  repeat_halves(query, dim);
 }
 
 void restore_packed_sums(const RowGroup& group, float* sums) {

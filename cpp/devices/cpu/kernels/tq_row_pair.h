@@ -77,14 +77,21 @@ METALHEAD_INLINE void reduce_add_halves(const F32 (&v)[kLanes], F32 (&sums)[2]) 
 using CodeRows = RowPair;
 METALHEAD_INLINE CodeRows code_rows(const uint8_t* first, const uint8_t* second) { return {first, second}; }
 
-/// Values that meet both rows of a vector.
-METALHEAD_INLINE F32 load_shared(const float* p) { return load_repeated<8>(p); }
+/// Each half of a vector of a row [dim] becomes a whole one, to meet both rows: the row takes twice the room.
+/// Some processors repeat halves as they load them, others not without a shuffle.
+METALHEAD_INLINE void repeat_halves(float* row, int dim) {
+  for (int i = dim - kLanes; i >= 0; i -= kLanes) {
+    const __m512 x = load(row + i).v;
+    store(row + 2 * i, {_mm512_shuffle_f32x4(x, x, 0x44)});
+    store(row + 2 * i + kLanes, {_mm512_shuffle_f32x4(x, x, 0xee)});
+  }
+}
 
 #else
 
 using CodeRows = const uint8_t*;
 METALHEAD_INLINE CodeRows code_rows(const uint8_t* first, const uint8_t* /*second*/) { return first; }
-METALHEAD_INLINE F32 load_shared(const float* p) { return load(p); }
+METALHEAD_INLINE void repeat_halves(float* /*row*/, int /*dim*/) {}
 
 #endif
 
