@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+import mmap
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,17 @@ BASE = Dims(batch=2, query_heads=4, kv_heads=2, query_length=5, kv_length=37, he
 def pack(x: Any, bits: int, seed: int | None = 0, **fields: Any) -> Any:
     """The packed form of x; x itself for 0 bits."""
     return x if bits == 0 else mh.tq_encode(x, mh.TQFormat(bits, x.shape[-1], seed, **fields))
+
+
+def at_end_of_memory(x: Any) -> Any:
+    """A copy of x that ends at an unreadable page: reading past its end is a crash, not luck."""
+    size = -(-x.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = np.frombuffer(mmap.mmap(-1, size + mmap.PAGESIZE), np.uint8)
+    end = ctypes.c_void_p(memory.ctypes.data + size)
+    assert ctypes.CDLL(None).mprotect(end, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    copy = memory[size - x.nbytes : size].view(x.dtype).reshape(x.shape)
+    copy[...] = x
+    return copy
 
 
 def check_packed(
@@ -242,6 +255,18 @@ def test_every_instruction_set(level):
                 packed = [pack(x.astype(np.float32), bits) for x in (k, v)]
                 context = f"{level} {dtype} {bits} bits {make.__name__} {seed}"
                 check_packed(q, *packed, device=special, return_lse=return_lse, context=context)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("bits", BITS)
+def test_nothing_is_read_past_the_end(level, bits):
+    device = mh.Device("cpu", instruction_set=level)
+    for dim, length in itertools.product((32, 64, 128, 256), (1, 20)):
+        q, k, v = make_qkv(Dims(1, 4, 1, length, 37, dim, dim))
+        packed = [pack(x, bits) for x in (k, v)]
+        ends = [mh.TQTensor(at_end_of_memory(x.codes), at_end_of_memory(x.norms), x.format) for x in packed]
+        expected = mh.tq_attention(q, *packed, device=device)
+        np.testing.assert_array_equal(mh.tq_attention(q, *ends, device=device), expected)
 
 
 @pytest.mark.parametrize("level", LEVELS)
