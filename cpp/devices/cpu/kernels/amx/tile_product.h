@@ -3,8 +3,8 @@
 
 #include <type_traits>
 
-#include "devices/cpu/kernels/amx/split.h"
 #include "devices/cpu/kernels/amx/tile_registers.h"
+#include "devices/cpu/kernels/bf16/split.h"
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 

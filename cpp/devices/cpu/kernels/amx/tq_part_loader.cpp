@@ -1,7 +1,7 @@
 // Expands tiles of packed keys (transposed) or values into bfloat16 parts of their levels.
 #include "devices/cpu/kernels/amx/tq_part_loader.h"
 
-#include "devices/cpu/kernels/amx/split.h"
+#include "devices/cpu/kernels/bf16/split.h"
 #include "devices/cpu/kernels/tq_transposed_codes.h"
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
