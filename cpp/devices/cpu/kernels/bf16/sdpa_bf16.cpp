@@ -3,6 +3,7 @@
 #include "devices/cpu/kernels/attend_blocks.h"
 #include "devices/cpu/kernels/bf16/pair_loader.h"
 #include "devices/cpu/kernels/bf16/pair_tile.h"
+#include "devices/cpu/kernels/bf16/split.h"
 #include "devices/cpu/kernels/kernels.h"
 #include "devices/cpu/kernels/query_panel.h"
 
@@ -21,9 +22,7 @@ struct StoreSplitWeights {
     METALHEAD_UNROLL
     for (int i = 0; i < kCount; i += 2, at += kWeightBlock) {
       const F32 low = weights[i], high = i + 1 < kCount ? weights[i + 1] : zero();
-      const F32 low_first = round_to_bfloat16(low), high_first = round_to_bfloat16(high);
-      store(row + at, as_float(round_to_pairs(low_first, high_first)));
-      store(row + at + kLanes, as_float(round_to_pairs(low - low_first, high - high_first)));
+      store_parts<2, Pairs::kOfNeighbours>(low, high, as_pairs(row + at), kLanes);
     }
   }
 };

@@ -37,11 +37,6 @@ METALHEAD_INLINE I32 round_to_pairs(F32 low, F32 high) {
 #endif
 }
 
-/// The nearest bfloat16 as float32, the larger in magnitude of two.
-METALHEAD_INLINE F32 round_to_bfloat16(F32 x) {
-  return as_float((as_int(x) + splat(0x8000)) & splat(-0x10000));
-}
-
 /// kLanes pairs of one row.
 METALHEAD_INLINE I32 load_pairs(const BFloat16* p) { return {_mm512_loadu_si512(p)}; }
 
