@@ -18,8 +18,6 @@ constexpr int kWideTileRows = kTileRows / kTilePanels, kWideTileVectors = 2 * kT
 
 /// Rows of a panel of B that are fetched ahead of their use.
 constexpr int kRowsAhead = 16;
-/// Floats of a cache line: the loop has no room for a second request for the same one.
-constexpr int kLineFloats = 16;
 
 /// Rows of A of the smaller register tiles, for what is left over.
 constexpr int kThirdOfTile = kTileRows / 3, kTwoThirdsOfTile = 2 * kThirdOfTile;
@@ -66,7 +64,8 @@ inline __attribute__((noinline)) void gemm_tile(const float* a, const float* b, 
     F32 row[kVectors];
     METALHEAD_UNROLL
     for (int j = 0; j < kVectors; ++j) {
-      // Over two panels the loop looks far enough ahead by itself.
+      // There is no room for a second request for the same line; over two panels the loop looks far enough
+      // ahead by itself.
       if (kVectors <= 2 && j * kLanes % kLineFloats == 0)
         __builtin_prefetch(b + kRowsAhead * kPanelWidth + j * kLanes);
       row[j] = load((j < 2 ? b : second) + j % 2 * kLanes);

@@ -96,7 +96,7 @@ void allocate(RowBlock& block, Scratch& scratch) {
                 totals = layout.add(rows / kRows * kStatsStride<Tiles>);
   const int64_t query_rows = layout.add(rows * kQueryRowFloats);
   block.key_floats = block.tile.keys * round_up(block.tile.depth, kLanes);
-  block.value_floats = round_up(block.tile.value_rows * value_width, kCacheLineFloats);
+  block.value_floats = round_up(block.tile.value_rows * value_width, kLineFloats);
   block.tile_floats = block.key_floats + block.value_floats + 2 * kMaxTileFactors;
   const KeptTiles none(block.tile.keys, block.tile_floats, shared_tiles(*block.view, block.tile.keys));
   const int64_t kept = layout.add(sizeof(KeptTiles) / sizeof(float)),

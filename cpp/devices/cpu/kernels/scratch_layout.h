@@ -6,15 +6,13 @@
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
-constexpr int64_t kCacheLineFloats = 16;
-
 /// Two passes: sizes are counted first, addresses handed out after `reserve`.
 class ScratchLayout {
  public:
   /// Adds an array of `count` floats and returns its place.
   METALHEAD_INLINE int64_t add(int64_t count) {
     const int64_t place = floats_;
-    floats_ += round_up(count, kCacheLineFloats);
+    floats_ += round_up(count, kLineFloats);
     return place;
   }
   METALHEAD_INLINE float* reserve(Scratch& scratch) const {

@@ -48,6 +48,9 @@ struct BFloat16 {
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
+/// Floats of a cache line.
+constexpr int kLineFloats = 16;
+
 METALHEAD_INLINE constexpr int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
