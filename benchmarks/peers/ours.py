@@ -122,12 +122,9 @@ def packed(case: Case, kind: str, cold_bytes: int) -> Item:
 
 
 def _tensor(fmt: mh.TQFormat, shape: tuple[int, ...]) -> mh.TQTensor:
-    codes = mh.empty((*shape, fmt.code_bytes), "uint8", device="cpu")
-    norms = mh.empty(shape, fmt.norm_dtype, device="cpu")
-    # Pages become real here, not in the first calls that are timed.
-    codes.numpy().fill(0)
-    norms.numpy().fill(0)
-    return mh.TQTensor(codes, norms, fmt)
+    # Zeros make the pages real here, not in the first calls that are timed.
+    codes = mh.zeros((*shape, fmt.code_bytes), "uint8", device="cpu")
+    return mh.TQTensor(codes, mh.zeros(shape, fmt.norm_dtype, device="cpu"), fmt)
 
 
 def encoded(case: Case, source: Callable[[Case, int], Any], fmt: mh.TQFormat) -> mh.TQTensor:
