@@ -8,7 +8,7 @@
 
 namespace metalhead::cpu::METALHEAD_ISA_NAMESPACE {
 
-/// Rows of codes that share a vector: two on AVX-512, where halves of vectors load for free.
+/// Rows of codes that share a vector: two on AVX-512, whose vectors take the longest to sum up.
 constexpr int kRowsOfVector = kLanes == 16 ? 2 : 1;
 
 /// Bytes of two packed rows at the same place.

@@ -49,11 +49,11 @@ struct ScoreTile {
   template <int kRows, int kVectors>
   __attribute__((noinline)) void run(const int32_t* b, float* c, int64_t c_stride) const {
     const int32_t* a = queries;
-    const int64_t sum_pairs = kSumTerms / 2;
-    for (int64_t begin = 0; begin < depth; begin += sum_pairs) {
+    constexpr int64_t kSumPairs = kSumTerms / 2;
+    for (int64_t begin = 0; begin < depth; begin += kSumPairs) {
       F32 sums[kRows][kVectors];
       clear(sums);
-      const int64_t end = depth - begin < sum_pairs ? depth : begin + sum_pairs;
+      const int64_t end = depth - begin < kSumPairs ? depth : begin + kSumPairs;
       for (int64_t k = begin; k < end; ++k, a += kTileRows, b += kPanelWidth) {
         __builtin_prefetch(b + kRowsAhead * kPanelWidth);
         __builtin_prefetch(b + kRowsAhead * kPanelWidth + kLanes);
